@@ -1,0 +1,305 @@
+"""State is the fold of facts: one pure function from what is known and one fact to what has changed.
+
+>>> from datetime import UTC, datetime
+>>> state = State()
+>>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+>>> state.put(fold(state, QuoteIssued(noon, QuoteId("q1"), "54.42", "USD", "PHP", noon)))
+>>> state.quotes[QuoteId("q1")].state
+<QuoteState.ACTIVE: 'active'>
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol, assert_never
+
+from parallax.domain.entities import Incident, Order, Pause, Quote, User
+from parallax.domain.errors import IllegalTransition
+from parallax.domain.facts import (
+    AbsenceProven,
+    AnswerLost,
+    DeskStarted,
+    Fact,
+    IncidentRaised,
+    IncidentResolved,
+    OrderAccepted,
+    OrderAdopted,
+    OrderClaimed,
+    OrderCompleted,
+    OrderFact,
+    OrderFailed,
+    OrderFound,
+    OrderMissing,
+    OrderRefused,
+    OrderSent,
+    OrdersPaused,
+    OrdersRead,
+    OrdersResumed,
+    OrderWithdrawn,
+    QuoteIssued,
+    RefusalConfirmed,
+    RefusalDoubted,
+    UserListed,
+)
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
+from parallax.domain.money import (
+    Currency,
+    Money,
+    currency,
+    parse_rate,
+    parse_wire_amount,
+)
+from parallax.domain.transitions import (
+    ORDER_STEPS,
+    QUOTE_FACTS,
+    QUOTE_STEPS,
+    OrderState,
+    QuoteState,
+)
+
+
+class View(Protocol):
+    """What a fold may look at: the entities that a fact can move."""
+
+    def user(self, user_id: UserId) -> User | None: ...
+    def quote(self, quote_id: QuoteId) -> Quote | None: ...
+    def order(self, order_id: OrderId) -> Order | None: ...
+    def incident(self, incident_id: IncidentId) -> Incident | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fact and every entity as it is after it. `paused` is None where the fact does not concern the pause;
+    a lifted pause is `False`."""
+
+    fact: Fact
+    user: User | None = None
+    quote: Quote | None = None
+    order: Order | None = None
+    incident: Incident | None = None
+    paused: Pause | None | bool = None
+
+
+@dataclass(slots=True)
+class State:
+    """Plain dictionaries: the simplest thing that a fold can run over."""
+
+    users: dict[UserId, User] = field(default_factory=dict[UserId, User])
+    quotes: dict[QuoteId, Quote] = field(default_factory=dict[QuoteId, Quote])
+    orders: dict[OrderId, Order] = field(default_factory=dict[OrderId, Order])
+    incidents: dict[IncidentId, Incident] = field(
+        default_factory=dict[IncidentId, Incident]
+    )
+    pause: Pause | None = None
+
+    def user(self, user_id: UserId) -> User | None:
+        return self.users.get(user_id)
+
+    def quote(self, quote_id: QuoteId) -> Quote | None:
+        return self.quotes.get(quote_id)
+
+    def order(self, order_id: OrderId) -> Order | None:
+        return self.orders.get(order_id)
+
+    def incident(self, incident_id: IncidentId) -> Incident | None:
+        return self.incidents.get(incident_id)
+
+    def put(self, change: Change) -> None:
+        """Make a change's entities the current ones."""
+        if change.user:
+            self.users[change.user.id] = change.user
+        if change.quote:
+            self.quotes[change.quote.id] = change.quote
+        if change.order:
+            self.orders[change.order.id] = change.order
+        if change.incident:
+            self.incidents[change.incident.id] = change.incident
+        if change.paused is not None:
+            self.pause = change.paused if isinstance(change.paused, Pause) else None
+
+
+def fold(view: View, fact: Fact) -> Change:
+    """What `fact` makes of the entities in `view`. Raises `IllegalTransition` when a table has no such step."""
+    match fact:
+        case UserListed():
+            return Change(fact, user=User(fact.user_id, fact.name, fact.email))
+        case QuoteIssued():
+            return Change(fact, quote=_issued(view.quote(fact.quote_id), fact))
+        case OrderFact():
+            quote = _moved(view.quote(fact.quote_id), fact)
+            return Change(fact, quote=quote, order=_stepped(view, fact))
+        case IncidentRaised():
+            return Change(fact, incident=_raised(view.incident(fact.incident_id), fact))
+        case IncidentResolved():
+            return Change(
+                fact, incident=_resolved(view.incident(fact.incident_id), fact)
+            )
+        case OrdersPaused():
+            return Change(fact, paused=Pause(fact.at, fact.by, fact.reason))
+        case OrdersResumed():
+            return Change(fact, paused=False)
+        case OrdersRead() | DeskStarted():
+            return Change(fact)
+        case _ as never:
+            assert_never(never)
+
+
+def _illegal(subject: str, state: object, fact: Fact) -> IllegalTransition:
+    return IllegalTransition(subject, str(state or "nothing"), type(fact).__name__)
+
+
+def _issued(known: Quote | None, fact: QuoteIssued) -> Quote:
+    if known is not None:
+        raise _illegal(f"quote {fact.quote_id}", known.state, fact)
+    rate = parse_rate(
+        fact.rate, currency(fact.from_currency), currency(fact.to_currency)
+    )
+    return Quote(fact.quote_id, rate, fact.created_at, by=fact.by)
+
+
+def _moved(quote: Quote | None, fact: OrderFact) -> Quote | None:
+    """The quote after an order's fact, or None when the fact does not touch it."""
+    if type(fact) not in QUOTE_FACTS or (
+        quote is None and isinstance(fact, OrderAdopted)
+    ):
+        return None
+    if quote is None:
+        raise _illegal(f"quote {fact.quote_id}", None, fact)  # type: ignore[arg-type]
+    state = QUOTE_STEPS.get((quote.state, type(fact)))  # type: ignore[arg-type]
+    if state is None:
+        raise _illegal(f"quote {fact.quote_id}", quote.state, fact)  # type: ignore[arg-type]
+    if isinstance(fact, OrderClaimed):
+        return replace(quote, state=state, order_id=fact.order_id)
+    if state is QuoteState.ACTIVE:
+        return replace(quote, state=state, order_id=None)
+    if isinstance(fact, OrderAdopted):
+        return replace(quote, state=state, order_id=fact.order_id)
+    return replace(quote, state=state)
+
+
+def _stepped(view: View, fact: OrderFact) -> Order:
+    order = view.order(fact.order_id)
+    state = ORDER_STEPS.get((order.state if order else None, type(fact)))  # type: ignore[arg-type]
+    if state is None:
+        raise _illegal(f"order {fact.order_id}", order.state if order else None, fact)  # type: ignore[arg-type]
+    if order is None:
+        return _begun(view.quote(fact.quote_id), fact, state)
+    settled_at = fact.at if state.settled else None
+    match fact:
+        case OrderSent():
+            return replace(order, state=state, sent_at=fact.at)
+        case OrderWithdrawn():
+            return replace(
+                order, state=state, settled_at=settled_at, reasons=(fact.reason,)
+            )
+        case OrderAccepted():
+            return replace(
+                order,
+                state=state,
+                answered_at=fact.at,
+                venue_order_id=fact.venue_order_id,
+            )
+        case OrderRefused():
+            return replace(
+                order,
+                state=state,
+                answered_at=fact.at,
+                settled_at=settled_at,
+                reasons=fact.reasons,
+                refusal=fact.status,
+            )
+        case RefusalDoubted():
+            return replace(
+                order,
+                state=state,
+                answered_at=fact.at,
+                reasons=fact.reasons,
+                refusal=fact.status,
+                conclusive_after=fact.conclusive_after,
+            )
+        case AnswerLost():
+            return replace(
+                order,
+                state=state,
+                reasons=(fact.cause,),
+                conclusive_after=fact.conclusive_after,
+                absences=0,
+            )
+        case OrderMissing():
+            return replace(
+                order,
+                state=state,
+                absences=order.absences + int(fact.counts),
+                last_look=fact.read_began_at,
+            )
+        case OrderFound():
+            return replace(
+                order,
+                state=state,
+                venue_order_id=fact.venue_order_id,
+                last_look=fact.at,
+            )
+        case AbsenceProven() | RefusalConfirmed():
+            return replace(order, state=state, settled_at=settled_at)
+        case OrderCompleted() | OrderFailed():
+            return replace(order, state=state, settled_at=settled_at)
+        case _:
+            raise _illegal(f"order {fact.order_id}", order.state, fact)  # type: ignore[arg-type]
+
+
+def _begun(quote: Quote | None, fact: OrderFact, state: OrderState) -> Order:
+    assert isinstance(fact, OrderClaimed | OrderAdopted), (
+        "the table lets only these begin an order"
+    )
+    amount = parse_wire_amount(fact.amount, currency(fact.currency))
+    rate = quote.rate if quote else None
+    result = _money(fact.result, rate.to_currency) if rate and fact.result else None
+    if isinstance(fact, OrderClaimed):
+        return Order(
+            fact.order_id,
+            fact.quote_id,
+            fact.user_id,
+            amount,
+            rate,
+            result,
+            state,
+            fact.at,
+            by=fact.by,
+        )
+    return Order(
+        fact.order_id,
+        fact.quote_id,
+        fact.user_id,
+        amount,
+        rate,
+        result,
+        state,
+        fact.at,
+        venue_order_id=fact.venue_order_id,
+    )
+
+
+def _money(text: str, unit: Currency) -> Money:
+    return parse_wire_amount(text, unit)
+
+
+def _raised(known: Incident | None, fact: IncidentRaised) -> Incident:
+    if known is not None:
+        raise _illegal(f"incident {fact.incident_id}", "raised", fact)
+    return Incident(
+        fact.incident_id,
+        fact.kind,
+        fact.words,
+        fact.at,
+        fact.user_id,
+        fact.quote_id,
+        fact.order_id,
+    )
+
+
+def _resolved(known: Incident | None, fact: IncidentResolved) -> Incident:
+    if known is None or known.resolved_at is not None:
+        raise _illegal(
+            f"incident {fact.incident_id}", "resolved" if known else None, fact
+        )
+    return replace(known, resolved_at=fact.at, resolved_by=fact.by, note=fact.note)

@@ -1,0 +1,1 @@
+"""Adapters of the journal: in memory, and on disk with SQLite."""

@@ -1,0 +1,1 @@
+"""What the desk needs of the outside, as protocols: a clock, a venue, a journal. Adapters stand elsewhere."""

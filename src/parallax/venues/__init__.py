@@ -1,0 +1,1 @@
+"""Adapters to exchanges: the wire of each, and the budget, clock and breaker in front of it."""

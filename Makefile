@@ -16,7 +16,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 # pyright would otherwise ask the network whether a newer one exists.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
-INSTALL := $(PIP) install --quiet --require-hashes --no-deps
+# Errors only: a warning about some other index of this machine helps nobody here.
+INSTALL := $(PIP) install -qq --no-deps
 
 ARGS ?=
 SEEDS ?= 100
@@ -31,6 +32,7 @@ help: ## List these commands
 # Each step leaves a stamp in the environment; it runs again only when the files it was made from are newer.
 
 setup: $(VENV)/.installed ## Make .venv with everything the program needs
+	@:
 
 $(VENV)/.made:
 	@[ -n "$(PYTHON)" ] || { echo "Parallax needs Python 3.11 or newer: apt-get install python3.11 python3.11-venv" >&2; exit 2; }
@@ -44,15 +46,16 @@ $(VENV)/.made:
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
 	@echo "Installing what Parallax needs into $(VENV)"
-	@$(INSTALL) --requirement requirements.lock
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes --requirement requirements.lock
+	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 setup-dev: $(VENV)/.installed-dev
+	@:
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what checks and tests need into $(VENV)"
-	@$(INSTALL) --requirement requirements-dev.lock
+	@$(INSTALL) --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 setup-browser: setup-dev tests/browser/node_modules/.installed

@@ -1,4 +1,4 @@
-"""What every test may ask for: free ports, Chromium, and a run that depends on nothing of the machine it is on."""
+"""What every test may ask for: free ports, Chromium, and a run that owes nothing to its machine."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ CHROMIUM_ARGS = (
 )
 NO_CHROMIUM = "no Chromium: install it (apt-get install chromium) or name one in PARALLAX_CHROMIUM"
 
-# The same number of examples everywhere. Under CI they are the same ones in every run, so that a red run is the fault
-# of its change; elsewhere they differ from run to run and failures are remembered.
+# The same number of examples everywhere. Under CI they are the same ones in every run, so that a red run is
+# the fault of its change; elsewhere they differ from run to run and failures are remembered.
 settings.register_profile("dev", max_examples=100, deadline=None)
 settings.register_profile(
     "ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True
@@ -51,7 +51,7 @@ def in_ci() -> bool:
 
 
 def find_chromium() -> str | None:
-    """The Chromium to drive: the one that PARALLAX_CHROMIUM names, or else the first known name on the path."""
+    """The Chromium to drive: the one that PARALLAX_CHROMIUM names, or the first known name on the path."""
     named = os.environ.get("PARALLAX_CHROMIUM")
     if named:
         return shutil.which(named)
@@ -85,7 +85,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the very end, where it is read, that the browser tests did not run."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(report.longrepr)]
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(report.longrepr)
+    ]
     if skipped:
         terminalreporter.section("BROWSER TESTS WERE NOT RUN", sep="!", red=True, bold=True)
         terminalreporter.line(f"{len(skipped)} skipped: {NO_CHROMIUM}", red=True)
@@ -119,7 +121,7 @@ def free_port(worker_id: str) -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def chromium_launch() -> dict[str, Any]:
-    """The arguments for Playwright's `chromium.launch(**chromium_launch)`: the installed Chromium, headless."""
+    """The arguments of Playwright's `chromium.launch(**chromium_launch)`: Debian's Chromium, headless."""
     path = find_chromium()
     assert path is not None, "only a test marked `browser` may ask for it"
     return {"executable_path": path, "args": list(CHROMIUM_ARGS), "headless": True}

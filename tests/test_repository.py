@@ -29,7 +29,9 @@ MAX_MODULE_LINES = 600
 # Absolute paths that exist on one machine only.
 MACHINE_PATH = re.compile(r"(?<![\w.~>-])/(?:work|farm|root|opt|home/\w+|Users/\w+)/")
 # Where packages come from is the installing machine's business.
-REGISTRY = re.compile(r"\b(?:pypi|pythonhosted|npmjs|yarnpkg)\.(?:org|com)\b|\bdeb\.debian\.|--(?:extra-)?index-url\b")
+REGISTRY = re.compile(
+    r"\b(?:pypi|pythonhosted|npmjs|yarnpkg)\.(?:org|com)\b|\bdeb\.debian\.|--(?:extra-)?index-url\b"
+)
 
 # A page's policy refuses all of these; a template that has one is broken in the browser, silently.
 JINJA = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
@@ -45,7 +47,16 @@ INLINE = {
 def repository_files() -> list[Path]:
     """Every file that is tracked, or would be with the next `git add`."""
     listed = subprocess.run(
-        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [
+            "git",
+            "-c",
+            f"safe.directory={ROOT}",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
         cwd=ROOT,
         capture_output=True,
         check=True,
@@ -87,8 +98,10 @@ def float_calls(source: str) -> Iterator[tuple[str, int]]:
 
 
 def requirements(lock: str) -> dict[str, str]:
-    """A lock's entries: the canonical name to the whole entry, continuation lines joined, comments dropped."""
-    text = "\n".join(line for line in (ROOT / lock).read_text().splitlines() if not line.lstrip().startswith("#"))
+    """A lock's entries: the canonical name to the whole entry, on one line, without comments."""
+    text = "\n".join(
+        line for line in (ROOT / lock).read_text().splitlines() if not line.lstrip().startswith("#")
+    )
     entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry.strip()]
     return {canonicalize_name(re.split(r"[=\[ ;]", entry, maxsplit=1)[0]): entry for entry in entries}
 
@@ -105,7 +118,9 @@ def test_no_float_comes_near_money() -> None:
 
 
 def test_the_float_guard_sees_calls_wherever_they_hide() -> None:
-    source = "class A:\n    def b(self):\n        return [float(x) for x in y]\nz = float('1')\nw: float = 1.5\n"
+    source = (
+        "class A:\n    def b(self):\n        return [float(x) for x in y]\nz = float('1')\nw: float = 1.5\n"
+    )
     assert list(float_calls(source)) == [("A.b", 3), ("", 4)]
 
 
@@ -136,7 +151,9 @@ def test_the_locks_hold_what_pyproject_asks_for() -> None:
             entry = entries.get(canonicalize_name(requirement.name))
             assert entry is not None, f"{requirement.name} is missing from {lock}: run make lock"
             version = re.split(r"[ ;]", entry.partition("==")[2], maxsplit=1)[0]
-            assert requirement.specifier.contains(version), f"{lock} has {version} for {requirement}: run make lock"
+            assert requirement.specifier.contains(version), (
+                f"{lock} has {version} for {requirement}: run make lock"
+            )
 
 
 def test_the_locks_agree_with_each_other() -> None:
@@ -156,7 +173,9 @@ def test_every_module_says_what_it_is_for() -> None:
     silent = [
         str(path.relative_to(ROOT))
         for path in repository_files()
-        if path.suffix == ".py" and (source := path.read_text()).strip() and not ast.get_docstring(ast.parse(source))
+        if path.suffix == ".py"
+        and (source := path.read_text()).strip()
+        and not ast.get_docstring(ast.parse(source))
     ]
     assert silent == []
 
@@ -172,7 +191,7 @@ def test_every_module_has_one_subject() -> None:
 
 def inline_code(template: str) -> list[str]:
     """What a template has that the content security policy forbids."""
-    # Each expression becomes a blank of its length, so that `<a {{ 'x' if a > b }} onclick=…>` keeps its shape.
+    # Each expression becomes blanks, so that `<a {{ 'x' if a > b }} onclick=…>` keeps its shape.
     html = JINJA.sub(lambda expression: " " * len(expression.group()), template)
     return [what for what, pattern in INLINE.items() if pattern.search(html)]
 

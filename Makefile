@@ -78,7 +78,7 @@ check: setup-dev ## Lint, format, types, layers: seconds
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/pyright
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 test: setup-dev setup-browser ## Check, then run every test (TESTS=tests/domain for some)
 	@$(MAKE) check

@@ -77,10 +77,11 @@ class Order:
     refusal: int | None = None
     """The HTTP status of a refusal that is doubted or was believed."""
     conclusive_after: datetime | None = None
-    """Unknown orders: a read begun after this moment counts towards the proof of absence."""
+    """Unknown orders: a read begun after this moment of the venue's clock counts towards the proof of absence."""
     absences: int = 0
     """Unknown orders: reads so far that count and did not show the order."""
     last_look: datetime | None = None
+    """When the last read that was looked through for it began, by the venue's clock."""
 
     @property
     def adopted(self) -> bool:

@@ -112,7 +112,7 @@ class RefusalDoubted(OrderFact):
 
 @dataclass(frozen=True, slots=True)
 class AnswerLost(OrderFact):
-    """There was no clear answer. Reads begun after `conclusive_after` (our clock) may prove absence."""
+    """There was no clear answer. Reads begun after `conclusive_after` (the venue's clock) may prove absence."""
 
     cause: str
     detail: str
@@ -121,7 +121,8 @@ class AnswerLost(OrderFact):
 
 @dataclass(frozen=True, slots=True)
 class OrderMissing(OrderFact):
-    """A full, successful read of the user's orders did not show the order. `counts` if begun late enough."""
+    """A full, successful read of the user's orders did not show the order. `read_began_at` is by the venue's
+    clock; the read `counts` towards proof if it began late enough."""
 
     read_began_at: datetime
     listed: int

@@ -154,6 +154,10 @@ class Venue(Protocol):
     @property
     def status(self) -> VenueStatus: ...
 
+    def on_status(self, call: Callable[[], None]) -> None:
+        """Have `call` run whenever `status` changes."""
+        ...
+
     @property
     def send_margin(self) -> timedelta:
         """How long before its end a quote is too late to be safe: the clock's uncertainty and the time that

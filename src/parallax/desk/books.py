@@ -1,0 +1,180 @@
+"""The books: what is live and durable, in memory, with the indexes that pages and the tracker need.
+
+Only `Ledger` writes here, and only what the journal has made durable.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from parallax.desk.registry import Key, Registry, Value
+from parallax.domain.entities import QUOTE_VALIDITY, Incident, Order, Pause, Quote, User
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
+from parallax.domain.state import Change
+from parallax.domain.transitions import QuoteState
+from parallax.ports.journal import Snapshot
+
+MAX_SETTLED_ORDERS: Final = 50_000
+"""Settled orders kept in memory; older ones are read from the journal. About 1 KB each."""
+
+MAX_PAST_QUOTES: Final = 100_000
+"""Past quotes kept in memory; older ones are read from the journal. About 0.6 KB each."""
+
+
+class Books:
+    """Users, quotes, orders and incidents as the journal knows them."""
+
+    def __init__(self) -> None:
+        self.users: Registry[UserId, User] = Registry()
+        self.quotes: Registry[QuoteId, Quote] = Registry()
+        self.orders: Registry[OrderId, Order] = Registry()
+        self.incidents: Registry[IncidentId, Incident] = Registry()
+        self.pause: Pause | None = None
+        self._quotes_by_time: list[tuple[datetime, QuoteId]] = []
+        self._orders_of: dict[UserId, dict[OrderId, None]] = {}
+        self._open: dict[UserId, dict[OrderId, None]] = {}
+
+    # Reading
+
+    def user(self, user_id: UserId) -> User | None:
+        return self.users.get(user_id)
+
+    def quote(self, quote_id: QuoteId) -> Quote | None:
+        return self.quotes.get(quote_id)
+
+    def order(self, order_id: OrderId) -> Order | None:
+        return self.orders.get(order_id)
+
+    def incident(self, incident_id: IncidentId) -> Incident | None:
+        return self.incidents.get(incident_id)
+
+    def newest_quotes(self, limit: int, offset: int = 0) -> list[Quote]:
+        """Quotes by the venue's time of creation, newest first."""
+        end = len(self._quotes_by_time) - offset
+        return [
+            quote
+            for _, quote_id in reversed(self._quotes_by_time[max(0, end - limit) : max(0, end)])
+            if (quote := self.quotes.get(quote_id))
+        ]
+
+    def young_quotes(self, venue_now: datetime) -> list[Quote]:
+        """Quotes whose time has not run out by the venue's clock, newest first."""
+        since = venue_now - QUOTE_VALIDITY
+        start = bisect_left(self._quotes_by_time, (since + timedelta(microseconds=1), QuoteId("")))
+        return [
+            quote
+            for _, quote_id in reversed(self._quotes_by_time[start:])
+            if (quote := self.quotes.get(quote_id))
+        ]
+
+    def orders_of(self, user_id: UserId) -> list[Order]:
+        """A user's live and recent orders, oldest first."""
+        return [
+            order for order_id in self._orders_of.get(user_id, ()) if (order := self.orders.get(order_id))
+        ]
+
+    def open_orders(self, user_id: UserId) -> list[Order]:
+        """A user's orders that the tracker has to follow."""
+        return [order for order_id in self._open.get(user_id, ()) if (order := self.orders.get(order_id))]
+
+    def users_with_open_orders(self) -> Iterator[UserId]:
+        """Everyone whose orders the tracker has to follow."""
+        return (user_id for user_id, orders in self._open.items() if orders)
+
+    @property
+    def open_count(self) -> int:
+        """How many orders are followed."""
+        return sum(map(len, self._open.values()))
+
+    def open_incidents(self) -> list[Incident]:
+        """Contradictions that nobody has resolved, newest first."""
+        unresolved = [incident for incident in self.incidents if incident.resolved_at is None]
+        return sorted(unresolved, key=lambda incident: incident.raised_at, reverse=True)
+
+    # Writing (the ledger only)
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Fill empty books at start."""
+        for user in snapshot.users:
+            self.users.add(user.id, user)
+        for quote in snapshot.quotes:
+            self.quotes.add(quote.id, quote)
+        self._quotes_by_time = sorted((quote.created_at, quote.id) for quote in snapshot.quotes)
+        for order in sorted(snapshot.orders, key=lambda order: order.created_at):
+            self.orders.add(order.id, order)
+            self._index_order(order)
+        for incident in snapshot.incidents:
+            self.incidents.add(incident.id, incident)
+        self.pause = snapshot.pause
+
+    def put(self, change: Change) -> None:
+        """Take over what a durable fact has changed."""
+        if (user := change.user) is not None:
+            _upsert(self.users, user.id, user)
+        if (quote := change.quote) is not None:
+            if _upsert(self.quotes, quote.id, quote):
+                insort(self._quotes_by_time, (quote.created_at, quote.id))
+        if (order := change.order) is not None:
+            _upsert(self.orders, order.id, order)
+            self._index_order(order)
+        if (incident := change.incident) is not None:
+            _upsert(self.incidents, incident.id, incident)
+        if change.paused is not None:
+            self.pause = change.paused if isinstance(change.paused, Pause) else None
+
+    def recall(self, orders: Sequence[Order], quotes: Sequence[Quote]) -> None:
+        """Bring retired entities back from history."""
+        for quote in quotes:
+            if quote.id not in self.quotes:
+                self.quotes.add(quote.id, quote)
+                insort(self._quotes_by_time, (quote.created_at, quote.id))
+        for order in orders:
+            if order.id not in self.orders:
+                self.orders.add(order.id, order)
+                self._index_order(order)
+
+    def retire(self, venue_now: datetime) -> int:
+        """Let go of what is neither live nor recent; returns how much was let go."""
+        gone = 0
+        surplus = len(self._quotes_by_time) - MAX_PAST_QUOTES
+        if surplus > 0:
+            kept: list[tuple[datetime, QuoteId]] = []
+            for created_at, quote_id in self._quotes_by_time[:surplus]:
+                quote = self.quotes.get(quote_id)
+                past = quote is None or (
+                    quote.state is not QuoteState.CLAIMED and quote.expires_at < venue_now - QUOTE_VALIDITY
+                )
+                if past and quote_id in self.quotes:
+                    self.quotes.retire(quote_id)
+                    gone += 1
+                elif not past:
+                    kept.append((created_at, quote_id))
+            self._quotes_by_time[:surplus] = kept
+        settled = [order for order in self.orders if order.state.settled]
+        if len(settled) > MAX_SETTLED_ORDERS:
+            settled.sort(key=lambda order: order.settled_at or order.created_at)
+            for order in settled[: len(settled) - MAX_SETTLED_ORDERS]:
+                self.orders.retire(order.id)
+                self._orders_of[order.user_id].pop(order.id, None)
+                gone += 1
+        return gone
+
+    def _index_order(self, order: Order) -> None:
+        self._orders_of.setdefault(order.user_id, {})[order.id] = None
+        followed = self._open.setdefault(order.user_id, {})
+        if order.open:
+            followed[order.id] = None
+        else:
+            followed.pop(order.id, None)
+
+
+def _upsert(registry: Registry[Key, Value], key: Key, value: Value) -> bool:
+    """Whether the entity is new here. Retired entities come back when something happens to them."""
+    if key in registry:
+        registry.replace(key, value)
+        return False
+    registry.add(key, value)
+    return True

@@ -1,0 +1,381 @@
+"""The desk: the verbs that ways in (pages, API, commands) may use, and nothing else.
+
+Reading is answered from memory, or from the journal for history; asking the venue happens behind it. Every verb raises
+only the errors of `parallax.domain.errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+
+import structlog
+
+from parallax.desk.books import Books
+from parallax.desk.execution import GRACE, Execution
+from parallax.desk.feed import Feed
+from parallax.desk.ledger import Ledger
+from parallax.desk.readings import Age, Readings
+from parallax.desk.reconciliation import issued
+from parallax.desk.supervision import DutyReport, Supervisor
+from parallax.desk.tracker import Tracker
+from parallax.desk.upkeep import Upkeep
+from parallax.domain.entities import Incident, Order, Pause, Quote, User
+from parallax.domain.errors import (
+    DeskError,
+    DeskStopping,
+    JournalFailed,
+    NotFound,
+    VenueBusy,
+    VenueUnavailable,
+)
+from parallax.domain.facts import DeskStarted, IncidentResolved, OrdersPaused, OrdersResumed
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
+from parallax.domain.money import Money
+from parallax.domain.state import Change
+from parallax.domain.transitions import OrderState
+from parallax.ports.clock import Clock
+from parallax.ports.journal import Journal, OrderPage, OrderQuery, QuotePage, StoredFact
+from parallax.ports.venue import Purpose, Venue, VenueStatus
+
+PATIENCE: Final = 2.0
+"""Seconds that a reader waits for a first list from the venue before being shown what is known without it."""
+
+FORCED_REFRESH_GAP: Final = 5.0
+"""Seconds between two refreshes of one list that people ask for."""
+
+DRAIN: Final = 8.0
+"""Seconds that orders under way get at a stop to receive their answers; then they are unknown."""
+
+DOUBT_PATIENCE: Final = 3.0
+"""Seconds that whoever placed an order waits for a doubted refusal to be checked before being told "unknown"."""
+
+LEARNED_FROM: Final = 200
+"""Settled orders from which the settle times are learned again at start."""
+
+MAX_PAUSE_REASON: Final = 200
+"""Characters of the reason for a pause; it is shown on every page."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DeskStatus:
+    """How the desk and its venue are doing, for the head of every page."""
+
+    venue_name: str
+    sandbox: bool
+    venue: VenueStatus
+    clock_offset: timedelta
+    clock_uncertainty: timedelta
+    pause: Pause | None
+    journal_failed: JournalFailed | None
+    open_incidents: int
+    open_orders: int
+    stopping: bool
+
+
+class Desk:
+    """Users, quotes and orders, live."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        venue: Venue,
+        clock: Clock,
+        random: Random,
+        new_id: Callable[[], str],
+        version: str,
+        sandbox: bool = False,
+        grace: timedelta = GRACE,
+    ) -> None:
+        self._journal = journal
+        self._venue = venue
+        self._clock = clock
+        self._version = version
+        self._sandbox = sandbox
+        self.books = Books()
+        self.feed = Feed()
+        self._ledger = Ledger(journal, self.books, self.feed)
+        self._supervisor = Supervisor(clock, random)
+        self._readings = Readings(self._ledger, venue, clock)
+        self._execution = Execution(self._ledger, venue, self._supervisor, clock, new_id, grace)
+        self.tracker = Tracker(self._ledger, self._readings, venue, self._supervisor, clock, random)
+        self._upkeep = Upkeep(self.books, self._readings, venue, random)
+        self._first_reads: dict[UserId, asyncio.Task[None]] = {}
+        self._forced: dict[str, float] = {}
+        self.started_at: datetime | None = None
+
+    # Life
+
+    async def start(self) -> None:
+        """Recover from the journal and begin all duties: the only way to start, also after a crash (rule 5).
+
+        Raises `JournalFailed`. The venue need not be reachable.
+        """
+        await self._ledger.open()
+        self.started_at = self._clock.now()
+        lost = self._execution.recover()
+        if lost:
+            log.warning("orders without an answer are unknown and will be looked for", orders=len(lost))
+        await self._ledger.record(*lost, DeskStarted(self.started_at, self._version, self._venue.name))
+        for answered_at, pending_at, settled_at in await self._journal.settle_times(LEARNED_FROM):
+            self.tracker.settle_times.learn(answered_at, pending_at, settled_at)
+        self.tracker.begin()
+        self._venue.on_status(lambda: self.feed.signal("venue"))
+        self._supervisor.duty("tracker", "Follows unsettled orders until they settle.", self.tracker.run)
+        self._supervisor.duty(
+            "reconciliation", "Compares users, quotes and orders with the exchange's lists.", self._upkeep.run
+        )
+        self._supervisor.duty("retirement", "Lets go of what is only history.", self._upkeep.retire)
+
+    async def stop(self) -> None:
+        """Take nothing new, let orders under way get their answers or become unknown, then let go of everything."""
+        self._execution.stopping = True
+        self.feed.signal("desk")
+        await self._supervisor.stop(DRAIN)
+        await self._journal.close()
+        await self._venue.close()
+
+    @property
+    def status(self) -> DeskStatus:
+        """How things are, now."""
+        return DeskStatus(
+            venue_name=self._venue.name,
+            sandbox=self._sandbox,
+            venue=self._venue.status,
+            clock_offset=self._venue.clock.offset,
+            clock_uncertainty=self._venue.clock.uncertainty,
+            pause=self.books.pause,
+            journal_failed=self._journal.failed,
+            open_incidents=len(self.books.open_incidents()),
+            open_orders=self.books.open_count,
+            stopping=self._execution.stopping,
+        )
+
+    @property
+    def duties(self) -> list[DutyReport]:
+        """What is running and supervised."""
+        return self._supervisor.reports
+
+    @property
+    def position(self) -> int:
+        """The position of the newest fact that anyone can have been shown."""
+        return self.feed.position
+
+    def now(self) -> datetime:
+        """The desk's clock."""
+        return self._clock.now()
+
+    def venue_now(self) -> datetime:
+        """The venue's clock, which decides over quotes (rule 8)."""
+        return self._venue.clock.now()
+
+    def safe_until(self, quote: Quote) -> datetime:
+        """The moment of the venue's clock from which an order on the quote could come too late."""
+        return quote.expires_at - self._venue.send_margin
+
+    # Users
+
+    @property
+    def users_age(self) -> Age:
+        """How old the list of users is."""
+        return self._readings.users_age
+
+    def users(self) -> list[User]:
+        """All users that are known, by name."""
+        return sorted(self.books.users, key=lambda user: (user.name.casefold(), user.id))
+
+    async def user(self, user_id: UserId) -> User:
+        """One user. Raises `NotFound`, or `VenueUnavailable` when the venue has not named its users yet."""
+        if (user := self.books.user(user_id)) is not None:
+            return user
+        await self._ask_again("users", self._readings.read_users, self._readings.users_age)
+        if (user := self.books.user(user_id)) is not None:
+            return user
+        raise NotFound("user", user_id)
+
+    # Quotes
+
+    @property
+    def quotes_age(self) -> Age:
+        """How old the list of quotes is; single quotes are newer."""
+        return self._readings.quotes_age
+
+    async def request_quote(self, by: str) -> Quote:
+        """Ask the venue for a firm quote. Raises `VenueUnavailable`, `DeskStopping` or `JournalFailed`."""
+        if self._execution.stopping:
+            raise DeskStopping
+        given = await self._venue.request_quote()
+        if self._ledger.quote(given.id) is None:
+            await asyncio.shield(self._ledger.record(issued(given, self._clock.now(), by)))
+        return await self.quote(given.id)
+
+    async def quote(self, quote_id: QuoteId) -> Quote:
+        """One quote, live or from history. Raises `NotFound` or `VenueUnavailable`."""
+        if (quote := self.books.quote(quote_id)) is not None:
+            return quote
+        if (quote := await self._journal.quote(quote_id)) is not None:
+            return quote
+        await self._ask_again("quotes", self._readings.read_quotes, self._readings.quotes_age)
+        if (quote := self.books.quote(quote_id)) is not None:
+            return quote
+        raise NotFound("quote", quote_id)
+
+    async def past_quotes(self, offset: int, limit: int) -> QuotePage:
+        """All quotes, newest first, from memory as far as it reaches and then from the journal."""
+        held = self.books.newest_quotes(limit, offset)
+        if len(held) == limit:
+            total = max(len(self.books.quotes), offset + limit)
+            return QuotePage(held, total, offset + limit)
+        return await self._journal.quotes(offset, limit)
+
+    # Orders
+
+    def orders_age(self, user_id: UserId) -> Age:
+        """How old the list of a user's orders is; single orders are newer."""
+        return self._readings.orders_age(user_id)
+
+    async def know_orders(self, user_id: UserId) -> None:
+        """Make sure that a user's orders have been read once; waits a little and never raises for the venue."""
+        if self._readings.orders_age(user_id).read_at is not None:
+            return
+        task = self._first_reads.get(user_id)
+        if task is None:
+            task = self._supervisor.task(f"first orders of {user_id}", self._first_read(user_id))
+            self._first_reads[user_id] = task
+            task.add_done_callback(lambda _: self._first_reads.pop(user_id, None))
+        await asyncio.wait({task}, timeout=PATIENCE)
+
+    async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
+        """Orders of the journal, filtered, sorted and paged."""
+        return await self._journal.orders(query, offset, limit)
+
+    async def order(self, order_id: OrderId, user_id: UserId | None = None) -> Order:
+        """One order by its id here or at the venue, live or from history; of `user_id` only, if given (rule 6).
+
+        Raises `NotFound`, or `VenueUnavailable` when the venue would have to be asked and cannot be.
+        """
+        order = await self._known_order(order_id)
+        if order is None and user_id is not None:
+            await self.know_orders(user_id)
+            order = await self._known_order(order_id)
+            age = self._readings.orders_age(user_id)
+            if order is None and age.read_at is None:
+                raise VenueUnavailable(
+                    f"This order is not known here yet, and the exchange cannot be asked: {age.error or 'it is slow'}"
+                )
+        if order is None or (user_id is not None and order.user_id != user_id):
+            raise NotFound("order", order_id)
+        return order
+
+    async def order_facts(self, order_id: OrderId) -> Sequence[StoredFact]:
+        """Everything recorded of an order, oldest first."""
+        return await self._journal.order_facts(order_id)
+
+    async def place(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
+        """Claim the quote for an order and have it carried out; returns when the claim is durable.
+
+        See `Execution.claim` for what it raises. The order goes on whether or not anyone waits for it.
+        """
+        await self.quote(quote_id)
+        return await self._execution.claim(quote_id, user_id, amount, by)
+
+    async def execute(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
+        """Place an order and wait for the venue's answer: the order is then pending, refused, withdrawn, unknown or
+        even settled. Raises like `place`."""
+        placed = await self.place(quote_id, user_id, amount, by)
+        await self._execution.answered(placed.id)
+        if (order := self.books.order(placed.id)) and order.refusal and order.state is OrderState.UNKNOWN:
+            await self._doubt_settled(placed.id)
+        return self.books.order(placed.id) or placed
+
+    async def refresh(self, what: str, user_id: UserId | None = None) -> None:
+        """Read a list again because a person asks: "users", "quotes" or "orders" of a user.
+
+        Raises `VenueBusy` when the same list was asked for a moment ago, or `VenueUnavailable`.
+        """
+        key = f"{what} {user_id or ''}"
+        loop = asyncio.get_running_loop()
+        wait = self._forced.get(key, float("-inf")) + FORCED_REFRESH_GAP - loop.time()
+        if wait > 0:
+            raise VenueBusy(f"This list was just read; try again in {wait:.0f} s.", wait)
+        self._forced[key] = loop.time()
+        if what == "users":
+            await self._readings.read_users()
+        elif what == "quotes":
+            await self._readings.read_quotes()
+        elif user_id is not None:
+            await self._readings.read_orders(user_id, Purpose.REFRESH)
+
+    # Operating
+
+    async def pause(self, reason: str, by: str) -> None:
+        """Take no new orders from now on; the reason is shown everywhere. Orders under way go on."""
+        words = " ".join(reason.split())[:MAX_PAUSE_REASON]
+        if not words:
+            raise DeskError("Say why orders are paused; everyone is shown the reason.")
+        if self.books.pause is None:
+            await asyncio.shield(self._ledger.record(OrdersPaused(self._clock.now(), by, words)))
+
+    async def resume(self, by: str) -> None:
+        """Take new orders again."""
+        if self.books.pause is not None:
+            await asyncio.shield(self._ledger.record(OrdersResumed(self._clock.now(), by)))
+
+    async def resolve_incident(self, incident_id: IncidentId, by: str, note: str) -> Incident:
+        """Close an incident with a note. Raises `NotFound`."""
+        incident = self._ledger.incident(incident_id)
+        if incident is None:
+            raise NotFound("incident", incident_id)
+        if incident.resolved_at is None:
+            fact = IncidentResolved(self._clock.now(), incident_id, by, note[:MAX_PAUSE_REASON])
+            await asyncio.shield(self._ledger.record(fact))
+        resolved = self.books.incident(incident_id)
+        assert resolved is not None
+        return resolved
+
+    # Inside
+
+    async def _known_order(self, order_id: OrderId) -> Order | None:
+        return self.books.order(order_id) or await self._journal.order(order_id)
+
+    async def _first_read(self, user_id: UserId) -> None:
+        try:
+            await self._readings.read_orders(user_id, Purpose.REFRESH)
+        except VenueUnavailable as error:
+            log.info("orders could not be read", user_id=user_id, error=error.words)
+
+    async def _doubt_settled(self, order_id: OrderId) -> None:
+        """Give the tracker's first look at a doubted refusal the time to decide."""
+        with self.feed.subscribe(lambda change: _is_about(change, order_id)) as news:
+            try:
+                async with asyncio.timeout(DOUBT_PATIENCE):
+                    while (order := self.books.order(order_id)) and order.state is OrderState.UNKNOWN:
+                        await news.next()
+            except TimeoutError:
+                return
+
+    async def _ask_again(self, what: str, read: Callable[[], Awaitable[None]], age: Age) -> None:
+        """Something unknown was asked for: read the list once more, but not more often than people may."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._forced.get(what, float("-inf")) >= FORCED_REFRESH_GAP:
+            self._forced[what] = loop.time()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await read()
+            except (VenueUnavailable, TimeoutError):
+                log.info("list could not be read", list=what)
+        if age.read_at is None:
+            raise VenueUnavailable(
+                f"The exchange's {what} are not known here yet, and it cannot be asked: {age.error or 'it is slow.'}"
+            )
+
+
+def _is_about(change: Change, order_id: OrderId) -> bool:
+    return change.order is not None and change.order.id == order_id

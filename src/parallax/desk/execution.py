@@ -1,0 +1,257 @@
+"""Execution: claim, last check, send once, learn.
+
+Rule 1: the claim is durable before anything is sent. Rule 2: one request per quote; only an explicit refusal frees it.
+Rule 3: whatever is not an explicit yes or no is unknown. Once the request may have left, no way out of here,
+cancellation included, leaves the order anything but answered or unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, assert_never
+
+import structlog
+
+from parallax.desk.ledger import Ledger
+from parallax.desk.supervision import Supervisor
+from parallax.domain.entities import Order, Quote
+from parallax.domain.errors import (
+    DeskError,
+    DeskPaused,
+    DeskStopping,
+    JournalFailed,
+    NotFound,
+    QuoteExpired,
+    QuoteTaken,
+)
+from parallax.domain.facts import (
+    AnswerLost,
+    Fact,
+    IncidentKind,
+    IncidentRaised,
+    OrderAccepted,
+    OrderClaimed,
+    OrderCompleted,
+    OrderFailed,
+    OrderRefused,
+    OrderSent,
+    OrderWithdrawn,
+    RefusalDoubted,
+)
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
+from parallax.domain.money import Money
+from parallax.domain.transitions import OrderState, QuoteStatus
+from parallax.ports.clock import Clock
+from parallax.ports.journal import Recorded
+from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unknown, Venue, VenueOrderStatus
+
+GRACE: Final = timedelta(seconds=60)
+"""How long after a quote's end the venue may still be at work on a request it took in time, or its lists may
+lag behind. Absence counts as evidence only in reads begun later (rule 3)."""
+
+log = structlog.get_logger()
+
+
+class Execution:
+    """Turns quotes into orders, each once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        venue: Venue,
+        supervisor: Supervisor,
+        clock: Clock,
+        new_id: Callable[[], str],
+        grace: timedelta = GRACE,
+    ) -> None:
+        self._ledger = ledger
+        self._venue = venue
+        self._supervisor = supervisor
+        self._clock = clock
+        self._new_id = new_id
+        self._grace = grace
+        self._running: dict[OrderId, asyncio.Task[None]] = {}
+        self.stopping = False
+
+    @property
+    def running(self) -> int:
+        """Orders that are claimed or sent and wait for their answer."""
+        return len(self._running)
+
+    async def claim(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
+        """Claim a quote for a new order and start to carry it out; return the order once the claim is durable.
+
+        Raises `NotFound`, `QuoteTaken`, `QuoteExpired`, `DeskPaused`, `DeskStopping`, `AmountInvalid`,
+        `VenueUnavailable` or `JournalFailed`: then nothing was or will be sent. A caller that goes away does
+        not stop the order.
+        """
+        quote = self._claimable(quote_id, user_id)
+        order_id = OrderId(self._new_id())
+        written = self._ledger.record(
+            OrderClaimed(
+                self._clock.now(),
+                order_id,
+                quote_id,
+                user_id,
+                amount.wire,
+                amount.currency.code,
+                quote.rate.convert(amount).wire,
+                quote.expires_at,
+                by,
+            )
+        )
+        task = self._supervisor.task(f"order {order_id}", self._carry_out(order_id, written))
+        self._running[order_id] = task
+        task.add_done_callback(lambda _: self._running.pop(order_id, None))
+        await asyncio.shield(written)
+        order = self._ledger.books.order(order_id)
+        assert order is not None, "a durable claim is in the books"
+        return order
+
+    async def answered(self, order_id: OrderId) -> None:
+        """Return when the order has its answer, or is unknown."""
+        if (task := self._running.get(order_id)) is not None:
+            await asyncio.wait({task})
+
+    def recover(self) -> list[Fact]:
+        """What start-up makes of claims without an answer: they may have been sent, so they are unknown."""
+        return [
+            self._lost(order, "restart", "The desk stopped before the answer was recorded.")
+            for order in self._ledger.books.orders
+            if order.state in (OrderState.CLAIMED, OrderState.SENT)
+        ]
+
+    def _claimable(self, quote_id: QuoteId, user_id: UserId) -> Quote:
+        if self.stopping:
+            raise DeskStopping
+        if (pause := self._ledger.books.pause) is not None:
+            raise DeskPaused(pause.reason)
+        if self._ledger.user(user_id) is None:
+            raise NotFound("user", user_id)
+        quote = self._ledger.quote(quote_id)
+        if quote is None:
+            raise NotFound("quote", quote_id)
+        match quote.status(self._venue.clock.now() + self._venue.send_margin):
+            case QuoteStatus.ACTIVE:
+                return quote
+            case QuoteStatus.EXPIRED:
+                raise QuoteExpired
+            case QuoteStatus.CLAIMED | QuoteStatus.EXECUTED:
+                holder = self._ledger.order(quote.order_id) if quote.order_id else None
+                raise QuoteTaken(quote.order_id, holder.by if holder else None)
+            case _ as never:
+                assert_never(never)
+
+    async def _carry_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
+        try:
+            await asyncio.shield(claim)
+        except (QuoteTaken, JournalFailed):
+            return  # the claimant hears of it; nothing was sent
+        order = self._order(order_id)
+        try:
+            outcome = await self._venue.place_order(
+                OrderRequest(order.quote_id, order.user_id, order.amount.wire),
+                wait_until=self._safe_until(order),
+                last_check=lambda: self._last_check(order_id),
+            )
+        except DeskError as error:
+            await self._not_sent_or_lost(order_id, error.words)
+        except asyncio.CancelledError:
+            await self._not_sent_or_lost(order_id, "The desk stopped.")
+            raise
+        except Exception as error:
+            await self._not_sent_or_lost(order_id, f"The desk failed ({type(error).__name__}).")
+            raise
+        else:
+            await asyncio.shield(self._ledger.record(*self._learned(self._order(order_id), outcome)))
+
+    def _last_check(self, order_id: OrderId) -> None:
+        """Run right before the request leaves: is there still time, by the venue's clock? (rule 8)"""
+        order = self._order(order_id)
+        assert order.state is OrderState.CLAIMED, "sent once"
+        if self.stopping:
+            raise DeskStopping
+        if self._venue.clock.now() >= self._safe_until(order):
+            raise QuoteExpired
+        request = OrderRequest(order.quote_id, order.user_id, order.amount.wire)
+        self._ledger.record(OrderSent(self._clock.now(), order_id, order.quote_id, request.body))
+
+    def _safe_until(self, order: Order) -> datetime:
+        return self._quote(order).expires_at - self._venue.send_margin
+
+    async def _not_sent_or_lost(self, order_id: OrderId, words: str) -> None:
+        """The request did not get its answer: withdrawn if it provably never left, unknown otherwise."""
+        if self._ledger.journal.failed is not None:
+            return  # nothing can be recorded; the next start treats the claim as unknown
+        order = self._order(order_id)
+        if order.state is OrderState.CLAIMED:
+            fact = OrderWithdrawn(self._clock.now(), order_id, order.quote_id, words)
+        elif order.state is OrderState.SENT:
+            fact = self._lost(order, "interrupted", words)
+        else:
+            return
+        await asyncio.shield(self._ledger.record(fact))
+
+    def _learned(self, order: Order, outcome: Outcome) -> list[Fact]:
+        now = self._clock.now()
+        match outcome:
+            case Accepted(placed):
+                facts: list[Fact] = [OrderAccepted(now, order.id, order.quote_id, placed.id)]
+                if placed.status is VenueOrderStatus.COMPLETED:
+                    facts.append(OrderCompleted(now, order.id, order.quote_id))
+                elif placed.status is VenueOrderStatus.FAILED:
+                    facts.append(OrderFailed(now, order.id, order.quote_id))
+                if not same_amount(placed.amount, order.amount):
+                    facts.append(amount_differs(now, order, placed.amount))
+                return facts
+            case Refused(status, reasons, leaves_quote_usable=True):
+                return [OrderRefused(now, order.id, order.quote_id, status, reasons)]
+            case Refused(status, reasons):
+                return [
+                    RefusalDoubted(
+                        now, order.id, order.quote_id, status, reasons, self._conclusive_after(order)
+                    )
+                ]
+            case Unknown(cause, detail):
+                return [self._lost(order, cause, detail)]
+            case _ as never:
+                assert_never(never)
+
+    def _lost(self, order: Order, cause: str, detail: str) -> AnswerLost:
+        return AnswerLost(
+            self._clock.now(), order.id, order.quote_id, cause, detail, self._conclusive_after(order)
+        )
+
+    def _conclusive_after(self, order: Order) -> datetime:
+        return self._quote(order).expires_at + self._grace
+
+    def _order(self, order_id: OrderId) -> Order:
+        order = self._ledger.order(order_id)
+        assert order is not None, "a claimed order is known"
+        return order
+
+    def _quote(self, order: Order) -> Quote:
+        quote = self._ledger.quote(order.quote_id)
+        assert quote is not None, "a claimed quote is known"
+        return quote
+
+
+def same_amount(written: str, amount: Money) -> bool:
+    """Whether the venue's decimal string is numerically the amount, whatever its zeros."""
+    return Decimal(written) == amount.amount
+
+
+def amount_differs(at: datetime, order: Order, written: str) -> IncidentRaised:
+    """The venue holds another amount than was sent."""
+    return IncidentRaised(
+        at,
+        IncidentId(f"amount_differs.{order.id}"),
+        IncidentKind.AMOUNT_DIFFERS,
+        f"The order was sent for {order.amount.wire} and the exchange holds it for {written}.",
+        order.user_id,
+        order.quote_id,
+        order.id,
+    )

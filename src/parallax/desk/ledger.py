@@ -1,0 +1,157 @@
+"""Decide, record, apply, tell: the only way in which anything on the desk changes.
+
+A caller decides on `head` (what is true, including facts on their way to disk) and hands facts to `record`, which
+folds them at once, so that the next decision sees them, and queues them in the journal. When they are durable they
+are put into the books, which are what everyone is shown, and told to the feed. A decision and its `record` are one
+step without an await between, so no two decisions can rest on the same state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from parallax.desk.books import Books
+from parallax.desk.feed import Feed
+from parallax.domain.entities import Incident, Order, Quote, User
+from parallax.domain.errors import DeskError
+from parallax.domain.facts import Fact
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
+from parallax.domain.state import Change, State, fold
+from parallax.ports.journal import Journal, Recorded, Snapshot
+
+
+class Ledger:
+    """Books, journal and feed, kept in step."""
+
+    def __init__(self, journal: Journal, books: Books, feed: Feed) -> None:
+        self.journal = journal
+        self.books = books
+        self.feed = feed
+        self._users: dict[UserId, User] = {}
+        self._quotes: dict[QuoteId, Quote] = {}
+        self._orders: dict[OrderId, Order] = {}
+        self._incidents: dict[IncidentId, Incident] = {}
+        self._by_venue_id: dict[VenueOrderId, OrderId] = {}
+        self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
+
+    async def open(self) -> Snapshot:
+        """Take the journal into use and fill the books. Raises `JournalFailed`."""
+        snapshot = await self.journal.open(self._durable)
+        self.books.load(snapshot)
+        self.feed.position = snapshot.position
+        for order in snapshot.orders:
+            self._index(order)
+        return snapshot
+
+    # The head: what a decision may look at. Together these make the `View` that facts are folded over.
+
+    def user(self, user_id: UserId) -> User | None:
+        return self._users.get(user_id) or self.books.user(user_id)
+
+    def quote(self, quote_id: QuoteId) -> Quote | None:
+        return self._quotes.get(quote_id) or self.books.quote(quote_id)
+
+    def order(self, order_id: OrderId) -> Order | None:
+        return self._orders.get(order_id) or self.books.order(order_id)
+
+    def incident(self, incident_id: IncidentId) -> Incident | None:
+        return self._incidents.get(incident_id) or self.books.incident(incident_id)
+
+    def order_at_venue(self, venue_order_id: VenueOrderId) -> Order | None:
+        """The order that has this id at the venue."""
+        order_id = self._by_venue_id.get(venue_order_id)
+        return self.order(order_id) if order_id else None
+
+    def orders_on(self, quote_id: QuoteId) -> list[Order]:
+        """Every order that ever claimed or used a quote, oldest first."""
+        return [order for order_id in self._by_quote.get(quote_id, ()) if (order := self.order(order_id))]
+
+    # Changing
+
+    def record(self, *facts: Fact) -> asyncio.Future[Sequence[Recorded]]:
+        """Fold facts and queue them, all or none; the future resolves when they are durable and applied.
+
+        Raises `IllegalTransition` (nothing is queued) or `JournalFailed`. Cancelling the future changes nothing.
+        """
+        if self.journal.failed is not None:
+            raise self.journal.failed
+        staged = _Staged(self)
+        changes = [staged.fold(fact) for fact in facts]
+        for change in changes:
+            self._ahead(change)
+        written = self.journal.append(changes)
+        written.add_done_callback(lambda done: self._settled(done, changes))
+        return written
+
+    def recall(self, orders: Sequence[Order], quotes: Sequence[Quote] = ()) -> None:
+        """Bring entities back from history, so that facts about them can be folded."""
+        self.books.recall(orders, quotes)
+        for order in orders:
+            self._index(order)
+
+    def _durable(self, records: Sequence[Recorded]) -> None:
+        for record in records:
+            self.books.put(record.change)
+            self._forget((record.change,))
+        self.feed.tell(records)
+
+    def _settled(self, done: asyncio.Future[Sequence[Recorded]], changes: Sequence[Change]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()  # also marks it as seen, for callers that do not wait
+        if isinstance(error, DeskError):
+            self._forget(changes)
+
+    def _ahead(self, change: Change) -> None:
+        if change.user is not None:
+            self._users[change.user.id] = change.user
+        if change.quote is not None:
+            self._quotes[change.quote.id] = change.quote
+        if change.order is not None:
+            self._orders[change.order.id] = change.order
+            self._index(change.order)
+        if change.incident is not None:
+            self._incidents[change.incident.id] = change.incident
+
+    def _forget(self, changes: Sequence[Change]) -> None:
+        """Drop from the head what is not newer than these changes."""
+        for change in changes:
+            if change.user is not None and self._users.get(change.user.id) is change.user:
+                del self._users[change.user.id]
+            if change.quote is not None and self._quotes.get(change.quote.id) is change.quote:
+                del self._quotes[change.quote.id]
+            if change.order is not None and self._orders.get(change.order.id) is change.order:
+                del self._orders[change.order.id]
+            if change.incident is not None and self._incidents.get(change.incident.id) is change.incident:
+                del self._incidents[change.incident.id]
+
+    def _index(self, order: Order) -> None:
+        if order.venue_order_id is not None:
+            self._by_venue_id[order.venue_order_id] = order.id
+        self._by_quote.setdefault(order.quote_id, {})[order.id] = None
+
+
+class _Staged:
+    """The head with the facts of one `record` on top, so that a batch that is not legal leaves no trace."""
+
+    def __init__(self, head: Ledger) -> None:
+        self._head = head
+        self._state = State()
+
+    def fold(self, fact: Fact) -> Change:
+        change = fold(self, fact)
+        self._state.put(change)
+        return change
+
+    def user(self, user_id: UserId) -> User | None:
+        return self._state.user(user_id) or self._head.user(user_id)
+
+    def quote(self, quote_id: QuoteId) -> Quote | None:
+        return self._state.quote(quote_id) or self._head.quote(quote_id)
+
+    def order(self, order_id: OrderId) -> Order | None:
+        return self._state.order(order_id) or self._head.order(order_id)
+
+    def incident(self, incident_id: IncidentId) -> Incident | None:
+        return self._state.incident(incident_id) or self._head.incident(incident_id)

@@ -1,0 +1,121 @@
+"""Readings: every list that is read from the venue, its age, and what it made known.
+
+One read of a user's orders serves all who need it: the tracker, a page that opens, a sweep. Each becomes facts through
+`parallax.desk.reconciliation`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from parallax.desk.ledger import Ledger
+from parallax.desk.reconciliation import OrdersList, orders_facts, quotes_facts, users_facts
+from parallax.domain.errors import VenueUnavailable
+from parallax.domain.facts import OrdersRead
+from parallax.domain.identity import OrderId, QuoteId, UserId
+from parallax.domain.transitions import OrderState
+from parallax.ports.clock import Clock
+from parallax.ports.venue import Purpose, Venue, VenueOrder
+
+Item = TypeVar("Item")
+
+
+@dataclass(slots=True)
+class Age:
+    """When a list was last read in full (desk's clock; None: not since start), and why the last try failed, if so."""
+
+    read_at: datetime | None = None
+    error: str = ""
+
+
+class Readings:
+    """Reads lists and records what they prove."""
+
+    def __init__(self, ledger: Ledger, venue: Venue, clock: Clock) -> None:
+        self._ledger = ledger
+        self._venue = venue
+        self._clock = clock
+        self.users_age = Age()
+        self.quotes_age = Age()
+        self._orders_age: dict[UserId, Age] = {}
+        self._seen_pending: dict[OrderId, datetime] = {}
+
+    def orders_age(self, user_id: UserId) -> Age:
+        """The age of a user's list of orders."""
+        return self._orders_age.setdefault(user_id, Age())
+
+    async def read_users(self, purpose: Purpose = Purpose.REFRESH) -> None:
+        """Read the users. Raises `VenueUnavailable`, and notes it."""
+        users = await self._noting(self.users_age, lambda: self._venue.users(purpose))
+        facts = users_facts(self._ledger, users, self._clock.now())
+        if facts:
+            await asyncio.shield(self._ledger.record(*facts))
+
+    async def read_quotes(self, purpose: Purpose = Purpose.REFRESH) -> None:
+        """Read the quotes. Raises `VenueUnavailable`, and notes it."""
+        quotes = await self._noting(self.quotes_age, lambda: self._venue.quotes(purpose))
+        unknown = [quote.id for quote in quotes if self._ledger.quote(quote.id) is None]
+        known = set(await self._ledger.journal.known_quotes(unknown)) if unknown else set[QuoteId]()
+        fresh = [quote for quote in quotes if quote.id not in known]
+        facts = quotes_facts(self._ledger, fresh, self._clock.now())
+        if facts:
+            await asyncio.shield(self._ledger.record(*facts))
+
+    async def read_orders(self, user_id: UserId, purpose: Purpose) -> None:
+        """Read a user's orders and record everything that the list proves.
+
+        Raises `VenueUnavailable`, and notes it: a read that failed is no evidence, but it is written down.
+        """
+        loop = asyncio.get_running_loop()
+        began_at, began = self._clock.now(), loop.time()
+        try:
+            listed = await self._noting(
+                self.orders_age(user_id), lambda: self._venue.orders(user_id, purpose)
+            )
+        except VenueUnavailable as error:
+            self._ledger.record(OrdersRead(self._clock.now(), user_id, began_at, 0, error.words))
+            raise
+        await self._recall(listed)
+        # The answer itself has told the venue's time, so the beginning is reckoned back from now (rule 8).
+        elapsed = timedelta(seconds=loop.time() - began)
+        earliest = self._venue.clock.now() - self._venue.clock.uncertainty - elapsed
+        read = OrdersList(user_id, listed, began_at, earliest, self._seen_pending)
+        written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
+        self._note_pending(user_id, began_at)
+        await asyncio.shield(written)
+
+    async def _recall(self, listed: Sequence[VenueOrder]) -> None:
+        """Make sure that what the list is about is in memory: from history, and from the venue for a new quote."""
+        strangers = [order for order in listed if self._ledger.order_at_venue(order.id) is None]
+        if not strangers:
+            return
+        self._ledger.recall(await self._ledger.journal.orders_at_venue([order.id for order in strangers]))
+        strangers = [order for order in strangers if self._ledger.order_at_venue(order.id) is None]
+        for order in strangers:
+            if self._ledger.quote(order.quote_id) is None:
+                quote = await self._ledger.journal.quote(order.quote_id)
+                self._ledger.recall((), (quote,) if quote else ())
+        if any(self._ledger.quote(order.quote_id) is None for order in strangers):
+            await self.read_quotes()
+
+    def _note_pending(self, user_id: UserId, began_at: datetime) -> None:
+        for order in self._ledger.books.open_orders(user_id):
+            current = self._ledger.order(order.id)
+            if current is not None and current.state is OrderState.PENDING:
+                self._seen_pending[order.id] = began_at
+            else:
+                self._seen_pending.pop(order.id, None)
+
+    async def _noting(self, age: Age, read: Callable[[], Awaitable[Sequence[Item]]]) -> Sequence[Item]:
+        began_at = self._clock.now()
+        try:
+            listed = await read()
+        except VenueUnavailable as error:
+            age.error = error.words
+            raise
+        age.read_at, age.error = began_at, ""
+        return listed

@@ -148,13 +148,14 @@ class SandboxApp:
             _check_json(body)
         if not exchange.faults.active:
             return self._carry_out(call)
-        return await self._through(exchange.faults.striking(call.kind), call)
+        exchange.faults.prune(exchange.now())
+        return await self._through(list(exchange.faults.active), call)
 
     async def _through(self, faults: list[Fault], call: Call) -> Answer:
-        if not faults:
+        fault, behind = self.exchange.faults.strike(faults, call.kind)
+        if fault is None:
             return self._carry_out(call)
-        fault, *others = faults
-        proceed = partial(self._through, others, call)
+        proceed = partial(self._through, behind, call)
         return await fault.kind.run(Hit(self.exchange, call, fault.params, proceed))
 
     def _carry_out(self, call: Call) -> Answer:

@@ -121,12 +121,16 @@ class FaultPlan:
         self.active.append(fault)
         return fault
 
-    def striking(self, call_kind: str) -> list[Fault]:
-        """The faults that hit the call of `call_kind` that has just come; those that are over go."""
+    def strike(self, faults: list[Fault], call_kind: str) -> tuple[Fault | None, list[Fault]]:
+        """The first of `faults` that hits a call of `call_kind` now, and those after it.
+
+        Asked when a call gets that far: a fault behind one that answers by itself keeps its turn for later.
+        """
         now = self._clock()
-        hits = [fault for fault in self.active if not fault.over(now) and fault.strikes(call_kind)]
-        self.prune(now)
-        return hits
+        for place, fault in enumerate(faults):
+            if not fault.over(now) and fault.strikes(call_kind):
+                return fault, faults[place + 1 :]
+        return None, []
 
     def prune(self, now: datetime) -> None:
         """Forget faults that are over."""
@@ -135,14 +139,19 @@ class FaultPlan:
 
     def remove(self, fault_id: int) -> bool:
         """Switch one off; false when there is none of that id."""
-        before = len(self.active)
-        self.active = [fault for fault in self.active if fault.id != fault_id]
-        return len(self.active) < before
+        for fault in self.active:
+            if fault.id == fault_id:
+                self.active.remove(fault)
+                fault.times_left = 0  # calls under way, which may still come to it, pass
+                return True
+        return False
 
     def clear(self) -> int:
         """Switch all off; returns how many were on."""
-        count, self.active = len(self.active), []
-        return count
+        cleared = list(self.active)
+        for fault in cleared:
+            self.remove(fault.id)
+        return len(cleared)
 
 
 def _read_aim(name: str, kind: FaultKind, on: object) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class UnknownCurrency(ValueError):
 @lru_cache(maxsize=1)
 def _ecb() -> Any:
     # Imported here: a simulation injects its own rates and must never pay for loading this.
-    from currency_converter import (  # pyright: ignore[reportMissingTypeStubs]
+    from currency_converter import (
         SINGLE_DAY_CURRENCY_FILE,
         CurrencyConverter,
     )

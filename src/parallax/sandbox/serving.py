@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from random import SystemRandom
 from typing import Any, Final, cast
 
@@ -55,29 +55,26 @@ def base_url(sock: socket.socket) -> str:
 async def running_sandbox(
     app: SandboxApp, *, host: str = "127.0.0.1", port: int = 0, sock: socket.socket | None = None
 ) -> AsyncGenerator[str]:
-    """Serve `app` in the running event loop; gives its base URL, and stops it at the end.
+    """Serve `app` in the running event loop; gives its base URL, stops it at the end and closes the socket.
 
     Installs no signal handlers and touches no logging. Raises `OSError` before serving when the address is
     taken, and what the rate source raises for a pair it does not know.
     """
-    app.exchange.warm()  # not during the first call, which would hold up the desk in the same loop
-    sock = sock or bind(host, port)
-    server = _Server(app)
-    serving = asyncio.create_task(server.serve(sockets=[sock]), name="sandbox exchange")
-    try:
-        started = asyncio.create_task(server.ready.wait())
-        await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
-        if serving.done():
-            serving.result()
-            raise OSError("The sandbox exchange stopped while starting")
-        yield base_url(sock)
-    finally:
-        server.should_exit = True
+    with closing(sock or bind(host, port)) as listening:
+        app.exchange.warm()  # not during the first call, which would hold up the desk in the same loop
+        server = _Server(app)
+        serving = asyncio.create_task(server.serve(sockets=[listening]), name="sandbox exchange")
         try:
-            await asyncio.shield(serving)
+            started = asyncio.create_task(server.ready.wait())
+            await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if serving.done():
+                serving.result()
+                raise OSError("The sandbox exchange stopped while starting")
+            yield base_url(listening)
         finally:
-            sock.close()
+            server.should_exit = True
+            await asyncio.shield(serving)
 
 
 async def serve(

@@ -114,9 +114,8 @@ class Books:
         """Take over what a durable fact has changed."""
         if (user := change.user) is not None:
             _upsert(self.users, user.id, user)
-        if (quote := change.quote) is not None:
-            if _upsert(self.quotes, quote.id, quote):
-                insort(self._quotes_by_time, (quote.created_at, quote.id))
+        if (quote := change.quote) is not None and _upsert(self.quotes, quote.id, quote):
+            insort(self._quotes_by_time, (quote.created_at, quote.id))
         if (order := change.order) is not None:
             _upsert(self.orders, order.id, order)
             self._index_order(order)

@@ -7,6 +7,7 @@ only the errors of `parallax.domain.errors`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -124,8 +125,8 @@ class Desk:
         if lost:
             log.warning("orders without an answer are unknown and will be looked for", orders=len(lost))
         await self._ledger.record(*lost, DeskStarted(self.started_at, self._version, self._venue.name))
-        for answered_at, pending_at, settled_at in await self._journal.settle_times(LEARNED_FROM):
-            self.tracker.settle_times.learn(answered_at, pending_at, settled_at)
+        for seen in await self._journal.settle_times(LEARNED_FROM):
+            self.tracker.settle_times.learn(seen.began_at, seen.not_before, seen.settled_at)
         self.tracker.begin()
         self._venue.on_status(lambda: self.feed.signal("venue"))
         self._supervisor.duty("tracker", "Follows unsettled orders until they settle.", self.tracker.run)
@@ -134,10 +135,14 @@ class Desk:
         )
         self._supervisor.duty("retirement", "Lets go of what is only history.", self._upkeep.retire)
 
-    async def stop(self) -> None:
-        """Take nothing new, let orders under way get their answers or become unknown, then let go of everything."""
+    def drain(self) -> None:
+        """Take nothing new from now on, and end open streams. Safe to call from a signal handler, and twice."""
         self._execution.stopping = True
-        self.feed.signal("desk")
+        self.feed.close()
+
+    async def stop(self) -> None:
+        """Drain, let orders under way get their answers or become unknown, then let go of everything."""
+        self.drain()
         await self._supervisor.stop(DRAIN)
         await self._journal.close()
         await self._venue.close()
@@ -302,7 +307,7 @@ class Desk:
         """
         key = f"{what} {user_id or ''}"
         loop = asyncio.get_running_loop()
-        wait = self._forced.get(key, float("-inf")) + FORCED_REFRESH_GAP - loop.time()
+        wait = self._forced.get(key, -math.inf) + FORCED_REFRESH_GAP - loop.time()
         if wait > 0:
             raise VenueBusy(f"This list was just read; try again in {wait:.0f} s.", wait)
         self._forced[key] = loop.time()
@@ -364,7 +369,7 @@ class Desk:
     async def _ask_again(self, what: str, read: Callable[[], Awaitable[None]], age: Age) -> None:
         """Something unknown was asked for: read the list once more, but not more often than people may."""
         loop = asyncio.get_running_loop()
-        if loop.time() - self._forced.get(what, float("-inf")) >= FORCED_REFRESH_GAP:
+        if loop.time() - self._forced.get(what, -math.inf) >= FORCED_REFRESH_GAP:
             self._forced[what] = loop.time()
             try:
                 async with asyncio.timeout(PATIENCE):

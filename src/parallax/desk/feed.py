@@ -33,6 +33,10 @@ class SubscriberTooSlow(Exception):
     """The subscription's queue was full and it has been cut off; resume from the last position."""
 
 
+class FeedClosed(Exception):
+    """The desk is stopping; a reader resumes when it is back."""
+
+
 @dataclass(slots=True)
 class News:
     """What has happened since the last look: `records` in order of position, and `signals` (names of things
@@ -61,6 +65,7 @@ class Subscription:
         self._signals: set[str] = set()
         self._ready = asyncio.Event()
         self._cut_off = False
+        self._closed = False
         self._position = feed.position
 
     def offer(self, records: Sequence[Recorded]) -> None:
@@ -76,6 +81,11 @@ class Subscription:
         if self._waiting or self._cut_off:
             self._ready.set()
 
+    def close(self) -> None:
+        """End the subscription from the feed's side."""
+        self._closed = True
+        self._ready.set()
+
     def offer_signal(self, name: str) -> None:
         self._signals.add(name)
         self._ready.set()
@@ -85,7 +95,9 @@ class Subscription:
         await self._ready.wait()
 
     def take(self) -> News:
-        """What is waiting, which may be nothing. Raises `SubscriberTooSlow`."""
+        """What is waiting, which may be nothing. Raises `SubscriberTooSlow` or `FeedClosed`."""
+        if self._closed:
+            raise FeedClosed
         if self._cut_off:
             raise SubscriberTooSlow
         news = News(list(self._waiting.values()), self._signals, self._position)
@@ -95,7 +107,7 @@ class Subscription:
         return news
 
     async def next(self) -> News:
-        """Wait for news and take it. Raises `SubscriberTooSlow`."""
+        """Wait for news and take it. Raises `SubscriberTooSlow` or `FeedClosed`."""
         await self._ready.wait()
         return self.take()
 
@@ -181,6 +193,11 @@ class Feed:
         """Tell that something without facts looks different now: "venue", "desk"."""
         for subscription in tuple(self._subscriptions):
             subscription.offer_signal(name)
+
+    def close(self) -> None:
+        """End every subscription: the desk is stopping, and open streams must not hold it up."""
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
 
     def since(self, position: int) -> list[Recorded] | None:
         """Records after a position, or None when they reach further back than memory does."""

@@ -105,7 +105,7 @@ def orders_facts(head: Ledger, read: OrdersList, now: datetime) -> list[Fact]:
 
 
 class _Reading:
-    """One list being compared with the head. What it has concluded so far is not in the head yet, so it is kept here."""
+    """One list being compared with the head. What it has concluded so far is not in the head yet: kept here."""
 
     def __init__(self, head: Ledger, read: OrdersList, now: datetime) -> None:
         self._head = head
@@ -147,9 +147,9 @@ class _Reading:
         settled_as = _SETTLED_AS.get(known.state)
         if settled_as is None or listed.status is settled_as:
             return
-        if listed.status is VenueOrderStatus.PENDING and known.settled_at is not None:
-            if self._read.began_at <= known.settled_at:
-                return  # the read began before the news that we have: late, and changes nothing
+        stale = known.settled_at is not None and self._read.began_at <= known.settled_at
+        if listed.status is VenueOrderStatus.PENDING and stale:
+            return  # the read began before the news that we have: late, and changes nothing
         self._contradiction(
             IncidentKind.SETTLED_ORDER_CHANGED,
             f"The order settled as {known.state} and the exchange now shows it as {listed.status}.",

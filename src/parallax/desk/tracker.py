@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,8 +54,8 @@ class _Watch:
     """One user being followed. Times are the loop's."""
 
     due: float = 0.0
-    last_began: float = float("-inf")
-    ended: float = float("-inf")
+    last_began: float = -math.inf
+    ended: float = -math.inf
     reading: bool = False
     failures: int = 0
 

@@ -7,6 +7,7 @@ read in turn, the oldest first, so that orders placed elsewhere and contradictio
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
@@ -83,6 +84,6 @@ class Upkeep:
         users = [user.id for user in self._books.users]
         if not users:
             return
-        user_id = min(users, key=lambda user: self._swept.get(user, float("-inf")))
+        user_id = min(users, key=lambda user: self._swept.get(user, -math.inf))
         self._swept[user_id] = asyncio.get_running_loop().time()
         await self._readings.read_orders(user_id, Purpose.REFRESH)

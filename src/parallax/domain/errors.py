@@ -54,9 +54,7 @@ class QuoteTaken(DeskError):
     code = "quote_taken"
 
     def __init__(self, order_id: str | None, by: str | None) -> None:
-        super().__init__(
-            "This quote has been used: a quote can become one order only. Ask for a new quote."
-        )
+        super().__init__("This quote has been used: a quote can become one order only. Ask for a new quote.")
         self.order_id = order_id
         self.by = by
 
@@ -113,9 +111,7 @@ class DeskStopping(DeskError):
     retry = True
 
     def __init__(self) -> None:
-        super().__init__(
-            "The desk is stopping; nothing was sent. Try again when it is back."
-        )
+        super().__init__("The desk is stopping; nothing was sent. Try again when it is back.")
 
 
 class JournalFailed(DeskError):

@@ -29,9 +29,7 @@ _EXACT: Final = Context(prec=100)
 
 _PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SEPARATORS: Final = ", \u00a0\u202f"
-_GROUPED: Final = re.compile(
-    rf"[0-9]{{1,3}}(?:([{_SEPARATORS}])[0-9]{{3}}(?:\1[0-9]{{3}})*)(?:\.[0-9]+)?"
-)
+_GROUPED: Final = re.compile(rf"[0-9]{{1,3}}(?:([{_SEPARATORS}])[0-9]{{3}}(?:\1[0-9]{{3}})*)(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,7 @@ class Money:
         if self.currency is NO_CURRENCY:
             return self
         with localcontext(_EXACT):
-            return Money(
-                self.amount.quantize(self.currency.unit, ROUND_HALF_UP), self.currency
-            )
+            return Money(self.amount.quantize(self.currency.unit, ROUND_HALF_UP), self.currency)
 
     def __str__(self) -> str:
         return f"{self.rounded.wire} {self.currency.code}"
@@ -107,9 +103,7 @@ class Rate:
 
     def __post_init__(self) -> None:
         if not (self.value.is_finite() and self.value > 0):
-            raise AmountInvalid(
-                "rate_not_positive", "A rate is a finite number above zero."
-            )
+            raise AmountInvalid("rate_not_positive", "A rate is a finite number above zero.")
 
     @property
     def pair(self) -> str:
@@ -124,27 +118,18 @@ class Rate:
     def convert(self, sent: Money) -> Money:
         """What `sent` buys: multiplied exactly, then rounded once to minor units (half away from zero)."""
         if sent.currency != self.from_currency:
-            raise AmountInvalid(
-                "wrong_currency", f"This quote sells {self.from_currency.code}."
-            )
+            raise AmountInvalid("wrong_currency", f"This quote sells {self.from_currency.code}.")
         with localcontext(_EXACT):
             return Money(sent.amount * self.value, self.to_currency).rounded
 
     def amount_for(self, wanted: Money) -> Money:
         """The least amount to send that buys at least `wanted`, in minor units of `from_currency`."""
         if wanted.currency != self.to_currency:
-            raise AmountInvalid(
-                "wrong_currency", f"This quote buys {self.to_currency.code}."
-            )
+            raise AmountInvalid("wrong_currency", f"This quote buys {self.to_currency.code}.")
         with localcontext(_EXACT):
-            sent = (wanted.amount / self.value).quantize(
-                self.from_currency.unit, ROUND_UP
-            )
-            less = Money(sent - self.from_currency.unit, self.from_currency)
-        # Rounding up can overshoot by one unit where the smaller amount already rounds to what is wanted.
-        if less.amount > 0 and self.convert(less).amount >= wanted.amount:
-            return less
-        return Money(sent, self.from_currency)
+            enough = wanted.amount - self.to_currency.unit / 2  # from here on a product rounds to what is wanted
+            sent = (enough / self.value).quantize(self.from_currency.unit, ROUND_UP)
+        return Money(max(sent, self.from_currency.unit), self.from_currency)
 
 
 def parse_amount(text: str, unit: Currency, *, grouped: bool = False) -> Money:
@@ -162,14 +147,10 @@ def parse_amount(text: str, unit: Currency, *, grouped: bool = False) -> Money:
     if grouped and _GROUPED.fullmatch(written):
         written = re.sub(f"[{_SEPARATORS}]", "", written)
     if not _PLAIN.fullmatch(written):
-        raise AmountInvalid(
-            "not_a_number", "Use digits with a point for decimals, like 1250.50."
-        )
+        raise AmountInvalid("not_a_number", "Use digits with a point for decimals, like 1250.50.")
     whole, _, fraction = written.partition(".")
     if len(whole.lstrip("0")) > MAX_INTEGER_DIGITS:
-        raise AmountInvalid(
-            "too_large", f"At most {MAX_INTEGER_DIGITS} digits before the point."
-        )
+        raise AmountInvalid("too_large", f"At most {MAX_INTEGER_DIGITS} digits before the point.")
     if len(fraction) > unit.digits:
         raise AmountInvalid("too_precise", _decimals(unit))
     amount = Decimal(written)
@@ -186,7 +167,7 @@ def parse_rate(text: str, from_currency: Currency, to_currency: Currency) -> Rat
 
 
 def parse_wire_amount(text: str, unit: Currency) -> Money:
-    """Read an amount as a venue gives it back: plain digits, any precision up to 18 decimals. Raises `AmountInvalid`."""
+    """Read an amount as a venue gives it back: plain digits of any precision. Raises `AmountInvalid`."""
     if len(text) > 64 or not _PLAIN.fullmatch(text):
         raise AmountInvalid("not_a_number", "An amount is a plain decimal number.")
     return Money(Decimal(text), unit)

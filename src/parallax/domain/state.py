@@ -10,13 +10,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from parallax.domain.entities import Incident, Order, Pause, Quote, User
 from parallax.domain.errors import IllegalTransition
 from parallax.domain.facts import (
-    AbsenceProven,
     AnswerLost,
     DeskStarted,
     Fact,
@@ -25,9 +25,7 @@ from parallax.domain.facts import (
     OrderAccepted,
     OrderAdopted,
     OrderClaimed,
-    OrderCompleted,
     OrderFact,
-    OrderFailed,
     OrderFound,
     OrderMissing,
     OrderRefused,
@@ -37,14 +35,11 @@ from parallax.domain.facts import (
     OrdersResumed,
     OrderWithdrawn,
     QuoteIssued,
-    RefusalConfirmed,
     RefusalDoubted,
     UserListed,
 )
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
 from parallax.domain.money import (
-    Currency,
-    Money,
     currency,
     parse_rate,
     parse_wire_amount,
@@ -77,7 +72,7 @@ class Change:
     quote: Quote | None = None
     order: Order | None = None
     incident: Incident | None = None
-    paused: Pause | None | bool = None
+    paused: Pause | bool | None = None
 
 
 @dataclass(slots=True)
@@ -87,9 +82,7 @@ class State:
     users: dict[UserId, User] = field(default_factory=dict[UserId, User])
     quotes: dict[QuoteId, Quote] = field(default_factory=dict[QuoteId, Quote])
     orders: dict[OrderId, Order] = field(default_factory=dict[OrderId, Order])
-    incidents: dict[IncidentId, Incident] = field(
-        default_factory=dict[IncidentId, Incident]
-    )
+    incidents: dict[IncidentId, Incident] = field(default_factory=dict[IncidentId, Incident])
     pause: Pause | None = None
 
     def user(self, user_id: UserId) -> User | None:
@@ -131,9 +124,7 @@ def fold(view: View, fact: Fact) -> Change:
         case IncidentRaised():
             return Change(fact, incident=_raised(view.incident(fact.incident_id), fact))
         case IncidentResolved():
-            return Change(
-                fact, incident=_resolved(view.incident(fact.incident_id), fact)
-            )
+            return Change(fact, incident=_resolved(view.incident(fact.incident_id), fact))
         case OrdersPaused():
             return Change(fact, paused=Pause(fact.at, fact.by, fact.reason))
         case OrdersResumed():
@@ -151,17 +142,13 @@ def _illegal(subject: str, state: object, fact: Fact) -> IllegalTransition:
 def _issued(known: Quote | None, fact: QuoteIssued) -> Quote:
     if known is not None:
         raise _illegal(f"quote {fact.quote_id}", known.state, fact)
-    rate = parse_rate(
-        fact.rate, currency(fact.from_currency), currency(fact.to_currency)
-    )
+    rate = parse_rate(fact.rate, currency(fact.from_currency), currency(fact.to_currency))
     return Quote(fact.quote_id, rate, fact.created_at, by=fact.by)
 
 
 def _moved(quote: Quote | None, fact: OrderFact) -> Quote | None:
     """The quote after an order's fact, or None when the fact does not touch it."""
-    if type(fact) not in QUOTE_FACTS or (
-        quote is None and isinstance(fact, OrderAdopted)
-    ):
+    if type(fact) not in QUOTE_FACTS or (quote is None and isinstance(fact, OrderAdopted)):
         return None
     if quote is None:
         raise _illegal(f"quote {fact.quote_id}", None, fact)  # type: ignore[arg-type]
@@ -184,76 +171,39 @@ def _stepped(view: View, fact: OrderFact) -> Order:
         raise _illegal(f"order {fact.order_id}", order.state if order else None, fact)  # type: ignore[arg-type]
     if order is None:
         return _begun(view.quote(fact.quote_id), fact, state)
-    settled_at = fact.at if state.settled else None
-    match fact:
-        case OrderSent():
-            return replace(order, state=state, sent_at=fact.at)
-        case OrderWithdrawn():
-            return replace(
-                order, state=state, settled_at=settled_at, reasons=(fact.reason,)
-            )
-        case OrderAccepted():
-            return replace(
-                order,
-                state=state,
-                answered_at=fact.at,
-                venue_order_id=fact.venue_order_id,
-            )
-        case OrderRefused():
-            return replace(
-                order,
-                state=state,
-                answered_at=fact.at,
-                settled_at=settled_at,
-                reasons=fact.reasons,
-                refusal=fact.status,
-            )
-        case RefusalDoubted():
-            return replace(
-                order,
-                state=state,
-                answered_at=fact.at,
-                reasons=fact.reasons,
-                refusal=fact.status,
-                conclusive_after=fact.conclusive_after,
-            )
-        case AnswerLost():
-            return replace(
-                order,
-                state=state,
-                reasons=(fact.cause,),
-                conclusive_after=fact.conclusive_after,
-                absences=0,
-            )
-        case OrderMissing():
-            return replace(
-                order,
-                state=state,
-                absences=order.absences + int(fact.counts),
-                last_look=fact.read_began_at,
-            )
-        case OrderFound():
-            return replace(
-                order,
-                state=state,
-                venue_order_id=fact.venue_order_id,
-                last_look=fact.at,
-            )
-        case AbsenceProven() | RefusalConfirmed():
-            return replace(order, state=state, settled_at=settled_at)
-        case OrderCompleted() | OrderFailed():
-            return replace(order, state=state, settled_at=settled_at)
-        case _:
-            raise _illegal(f"order {fact.order_id}", order.state, fact)  # type: ignore[arg-type]
+    news = _NEWS.get(type(fact))
+    fields: dict[str, object] = news(order, fact) if news else {}
+    if state.settled:
+        fields["settled_at"] = fact.at
+    return replace(order, state=state, **fields)
+
+
+# What a fact tells of an order besides its next state.
+_NEWS: Final[dict[type, Callable[[Order, Any], dict[str, object]]]] = {
+    OrderSent: lambda _, fact: {"sent_at": fact.at},
+    OrderWithdrawn: lambda _, fact: {"reasons": (fact.reason,)},
+    OrderAccepted: lambda _, fact: {"answered_at": fact.at, "venue_order_id": fact.venue_order_id},
+    OrderRefused: lambda _, fact: {"answered_at": fact.at, "reasons": fact.reasons, "refusal": fact.status},
+    RefusalDoubted: lambda _, fact: {
+        "answered_at": fact.at,
+        "reasons": fact.reasons,
+        "refusal": fact.status,
+        "conclusive_after": fact.conclusive_after,
+    },
+    AnswerLost: lambda _, fact: {"reasons": (fact.cause,), "conclusive_after": fact.conclusive_after},
+    OrderMissing: lambda order, fact: {
+        "absences": order.absences + int(fact.counts),
+        "last_look": fact.read_began_at,
+    },
+    OrderFound: lambda _, fact: {"venue_order_id": fact.venue_order_id},
+}
 
 
 def _begun(quote: Quote | None, fact: OrderFact, state: OrderState) -> Order:
-    assert isinstance(fact, OrderClaimed | OrderAdopted), (
-        "the table lets only these begin an order"
-    )
+    assert isinstance(fact, OrderClaimed | OrderAdopted), "the table lets only these begin an order"
     amount = parse_wire_amount(fact.amount, currency(fact.currency))
     rate = quote.rate if quote else None
-    result = _money(fact.result, rate.to_currency) if rate and fact.result else None
+    result = parse_wire_amount(fact.result, rate.to_currency) if rate and fact.result else None
     if isinstance(fact, OrderClaimed):
         return Order(
             fact.order_id,
@@ -279,10 +229,6 @@ def _begun(quote: Quote | None, fact: OrderFact, state: OrderState) -> Order:
     )
 
 
-def _money(text: str, unit: Currency) -> Money:
-    return parse_wire_amount(text, unit)
-
-
 def _raised(known: Incident | None, fact: IncidentRaised) -> Incident:
     if known is not None:
         raise _illegal(f"incident {fact.incident_id}", "raised", fact)
@@ -299,7 +245,5 @@ def _raised(known: Incident | None, fact: IncidentRaised) -> Incident:
 
 def _resolved(known: Incident | None, fact: IncidentResolved) -> Incident:
     if known is None or known.resolved_at is not None:
-        raise _illegal(
-            f"incident {fact.incident_id}", "resolved" if known else None, fact
-        )
+        raise _illegal(f"incident {fact.incident_id}", "resolved" if known else None, fact)
     return replace(known, resolved_at=fact.at, resolved_by=fact.by, note=fact.note)

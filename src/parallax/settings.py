@@ -1,0 +1,111 @@
+"""Settings of an installation: from the environment, else from `dev.local.env`, else defaults.
+
+`dev.local.env.example` explains each for people; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SETTINGS_FILE: Final = "dev.local.env"
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+LIVE_JOURNAL: Final = Path("parallax.journal")
+SANDBOX_JOURNAL: Final = Path("sandbox.journal")
+
+
+class SettingsInvalid(Exception):
+    """A setting cannot be used; the words fit on one line and name it."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Names are those of the environment, in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file=SETTINGS_FILE, env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True
+    )
+
+    api_key: SecretStr | None = None
+    """The exchange's key. Without one the sandbox is used."""
+    api_url: str | None = None
+    """The exchange's base URL, ending in `/api`."""
+    host: str = "127.0.0.1"
+    """The address to serve at: a loopback one, as there is no login."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 4000
+    """The port to serve at."""
+    parallax_journal: Path | None = None
+    """The journal's file."""
+    parallax_calls_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
+    """Calls to the exchange a second, on average."""
+    parallax_calls_at_once: Annotated[int, Field(ge=2, le=1_000)] = 16
+    """Calls to the exchange under way at one time."""
+    parallax_grace_seconds: Annotated[float, Field(ge=5, le=3_600)] = 60.0
+    """How long after a quote's end the exchange may still be at work on a request that it took in time."""
+
+    @field_validator("api_key", "api_url", "parallax_journal", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("api_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value.strip().rstrip("/"))
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+            raise ValueError("must be a plain http or https address, like https://exchange.example/api")
+        return value.strip().rstrip("/")
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_only(cls, value: str) -> str:
+        if value not in LOOPBACK:
+            raise ValueError(
+                f"{value} would let others in, and the desk has no login yet; use 127.0.0.1 (or a tunnel to it)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _key_and_url_go_together(self) -> Settings:
+        if self.api_url and not self.api_key:
+            raise ValueError("API_URL names a real exchange and API_KEY is not set; set it, or unset API_URL")
+        if self.api_key and not self.api_url:
+            raise ValueError("API_KEY is set and API_URL is not: say which exchange the key belongs to")
+        return self
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether the bundled exchange is used."""
+        return self.api_key is None
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is."""
+        return self.parallax_journal or (SANDBOX_JOURNAL if self.sandbox else LIVE_JOURNAL)
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this directory and environment; `overrides` (from a command line) win where not None.
+
+    Raises `SettingsInvalid` with one line that names the setting and never shows a secret.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    path = Path(SETTINGS_FILE)
+    try:
+        if path.exists():
+            path.read_text("utf-8")
+        return Settings(**given)  # type: ignore[arg-type]
+    except OSError as error:
+        raise SettingsInvalid(f"{SETTINGS_FILE} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsInvalid(f"{SETTINGS_FILE} is not UTF-8 text") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]).upper()
+        words = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsInvalid(f"{name}: {words}" if name else words) from None

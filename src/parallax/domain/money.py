@@ -127,7 +127,9 @@ class Rate:
         if wanted.currency != self.to_currency:
             raise AmountInvalid("wrong_currency", f"This quote buys {self.to_currency.code}.")
         with localcontext(_EXACT):
-            enough = wanted.amount - self.to_currency.unit / 2  # from here on a product rounds to what is wanted
+            enough = (
+                wanted.amount - self.to_currency.unit / 2
+            )  # from here on a product rounds to what is wanted
             sent = (enough / self.value).quantize(self.from_currency.unit, ROUND_UP)
         return Money(max(sent, self.from_currency.unit), self.from_currency)
 

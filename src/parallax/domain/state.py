@@ -135,7 +135,7 @@ def fold(view: View, fact: Fact) -> Change:
             assert_never(never)
 
 
-def _illegal(subject: str, state: object, fact: Fact) -> IllegalTransition:
+def _illegal(subject: str, state: object, fact: object) -> IllegalTransition:
     return IllegalTransition(subject, str(state or "nothing"), type(fact).__name__)
 
 
@@ -151,10 +151,10 @@ def _moved(quote: Quote | None, fact: OrderFact) -> Quote | None:
     if type(fact) not in QUOTE_FACTS or (quote is None and isinstance(fact, OrderAdopted)):
         return None
     if quote is None:
-        raise _illegal(f"quote {fact.quote_id}", None, fact)  # type: ignore[arg-type]
-    state = QUOTE_STEPS.get((quote.state, type(fact)))  # type: ignore[arg-type]
+        raise _illegal(f"quote {fact.quote_id}", None, fact)
+    state = QUOTE_STEPS.get((quote.state, type(fact)))
     if state is None:
-        raise _illegal(f"quote {fact.quote_id}", quote.state, fact)  # type: ignore[arg-type]
+        raise _illegal(f"quote {fact.quote_id}", quote.state, fact)
     if isinstance(fact, OrderClaimed):
         return replace(quote, state=state, order_id=fact.order_id)
     if state is QuoteState.ACTIVE:
@@ -166,9 +166,9 @@ def _moved(quote: Quote | None, fact: OrderFact) -> Quote | None:
 
 def _stepped(view: View, fact: OrderFact) -> Order:
     order = view.order(fact.order_id)
-    state = ORDER_STEPS.get((order.state if order else None, type(fact)))  # type: ignore[arg-type]
+    state = ORDER_STEPS.get((order.state if order else None, type(fact)))
     if state is None:
-        raise _illegal(f"order {fact.order_id}", order.state if order else None, fact)  # type: ignore[arg-type]
+        raise _illegal(f"order {fact.order_id}", order.state if order else None, fact)
     if order is None:
         return _begun(view.quote(fact.quote_id), fact, state)
     news = _NEWS.get(type(fact))

@@ -11,11 +11,11 @@ from typing import Final
 from parallax.domain.facts import (
     AbsenceProven,
     AnswerLost,
-    Fact,
     OrderAccepted,
     OrderAdopted,
     OrderClaimed,
     OrderCompleted,
+    OrderFact,
     OrderFailed,
     OrderFound,
     OrderMissing,
@@ -76,7 +76,7 @@ class QuoteStatus(StrEnum):
     EXPIRED = "expired"
 
 
-ORDER_STEPS: Final[dict[tuple[OrderState | None, type[Fact]], OrderState]] = {
+ORDER_STEPS: Final[dict[tuple[OrderState | None, type[OrderFact]], OrderState]] = {
     (None, OrderClaimed): OrderState.CLAIMED,
     (
         None,
@@ -106,7 +106,7 @@ ORDER_STEPS: Final[dict[tuple[OrderState | None, type[Fact]], OrderState]] = {
     (OrderState.PENDING, OrderFailed): OrderState.FAILED,
 }
 
-QUOTE_STEPS: Final[dict[tuple[QuoteState | None, type[Fact]], QuoteState]] = {
+QUOTE_STEPS: Final[dict[tuple[QuoteState | None, type[OrderFact | QuoteIssued]], QuoteState]] = {
     (None, QuoteIssued): QuoteState.ACTIVE,
     (QuoteState.ACTIVE, OrderClaimed): QuoteState.CLAIMED,
     (QuoteState.CLAIMED, OrderWithdrawn): QuoteState.ACTIVE,

@@ -1,0 +1,296 @@
+"""The exchange's HTTP calls: each leaves once, inside a time-out, with a bounded answer.
+
+The calls go straight to an `httpx2` transport and not through its client: no redirects, no cookies, no proxies from
+the environment, no log lines with addresses, and a third less work per call (`docs/venues.md` has the figures).
+The transport's pool makes up for a lost connection only before it has sent anything on it; a test holds it to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import httpx2
+
+from parallax.domain.entities import User
+from parallax.domain.errors import DeskError, NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
+from parallax.domain.identity import UserId, VenueOrderId
+from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
+from parallax.venues import wire
+from parallax.venues.api import CallFailed, Heard, Reply
+from parallax.venues.reasons import read_reasons
+
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of an answer: about 400,000 quotes. More is not read."""
+
+MAX_REFUSAL: Final = 64 * 1024
+"""Bytes read of an answer that is not a success: more is a web page, and the rest of it is left unread."""
+
+IDLE_CONNECTION_SECONDS: Final = 3.0
+"""A connection idle for longer is not used again. Servers drop theirs after 5 s and up; a request that meets a
+connection being dropped has no answer, and an order without an answer is unknown for minutes."""
+
+MAX_IDLE_CONNECTIONS: Final = 64
+"""Connections kept for the next call. How many there are at once is bounded by the limiter, not by the pool, so
+that an order that has passed its last check never waits for one."""
+
+SLICE: Final = 1_000
+"""Entries of a long list that are built before the loop may do something else: a few milliseconds."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each call may take in all, connecting and reading its answer included, in seconds."""
+
+    users: float = 10.0
+    quote: float = 10.0
+    quotes: float = 30.0
+    orders: float = 20.0
+    order: float = 10.0
+    send: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    heard: Heard
+    body: bytes
+    more: bool
+    """Whether a `Link` header says that the list goes on elsewhere."""
+
+
+class ExchangeApi:
+    """The calls of one exchange. `base_url` is what the calls' paths are appended to ("https://…/api").
+
+    The API key is held here alone: it stands in no `repr`, error or log, and is struck out of refusals that
+    repeat it. Raises `ValueError`, in words for whoever set them, for a base URL or key that cannot work.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        timeouts: Timeouts | None = None,
+        name: str = "",
+    ) -> None:
+        self._base = _checked_base(base_url)
+        self._key = _checked_key(api_key)
+        self._host = self._base.netloc.decode("ascii")
+        self._name = name or self._host
+        self._timeouts = timeouts or Timeouts()
+        self._transport = transport or httpx2.AsyncHTTPTransport(
+            trust_env=False,
+            retries=0,
+            limits=httpx2.Limits(
+                max_connections=None,
+                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+                keepalive_expiry=IDLE_CONNECTION_SECONDS,
+            ),
+        )
+        self._headers = [
+            (b"Host", self._base.netloc),
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", b"identity"),
+            (b"X-Api-Key", self._key),
+        ]
+        self._users_url = self._url("/users")
+        self._quotes_url = self._url("/quotes")
+        self._orders_url = self._url("/orders")
+
+    def __repr__(self) -> str:
+        return f"<ExchangeApi {self._base}>"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def users(self) -> Reply[Sequence[User]]:
+        """`GET /users`."""
+        call = "GET /users"
+        answer = await self._call("GET", call, self._users_url, self._timeouts.users)
+        return _reply(call, answer, wire.read_users, listed=True)
+
+    async def request_quote(self) -> Reply[VenueQuote]:
+        """`POST /quotes`, without a body."""
+        call = "POST /quotes"
+        answer = await self._call("POST", call, self._quotes_url, self._timeouts.quote)
+        return _reply(call, answer, wire.read_quote)
+
+    async def quotes(self) -> Reply[Sequence[VenueQuote]]:
+        """`GET /quotes`: all of them."""
+        call = "GET /quotes"
+        answer = await self._call("GET", call, self._quotes_url, self._timeouts.quotes)
+        return await _built(call, _reply(call, answer, wire.quote_shapes, listed=True), wire.quote_from)
+
+    async def orders(self, user_id: UserId) -> Reply[Sequence[VenueOrder]]:
+        """`GET /users/:id/orders`: all of a user's orders."""
+        call = "GET /users/:id/orders"
+        url = self._url(f"/users/{user_id}/orders")
+        answer = await self._call("GET", call, url, self._timeouts.orders)
+        return await _built(call, _reply(call, answer, wire.order_shapes, listed=True), wire.order_from)
+
+    async def order(self, venue_order_id: VenueOrderId) -> Reply[VenueOrder]:
+        """`GET /orders/:id`. The reply's error is `NotFound` when the exchange says that there is none."""
+        call = "GET /orders/:id"
+        answer = await self._call("GET", call, self._url(f"/orders/{venue_order_id}"), self._timeouts.order)
+        if answer.heard.status == HTTPStatus.NOT_FOUND:
+            return Reply(answer.heard, error=NotFound("order", venue_order_id))
+        reply = _reply(call, answer, wire.read_order)
+        if reply.value is not None and reply.value.id != venue_order_id:
+            error = VenueMisbehaved(
+                f"The exchange's answer to {call} is about another order: the field `id`."
+            )
+            return Reply(answer.heard, error=error)
+        return reply
+
+    async def place_order(self, request: OrderRequest) -> Reply[Outcome]:
+        """`POST /orders`: the one request for a quote, its body exactly `request.body`."""
+        body = request.body.encode()
+        answer = await self._call("POST", "POST /orders", self._orders_url, self._timeouts.send, body)
+        return Reply(answer.heard, wire.order_outcome(request, answer.heard.status, answer.body))
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._transport.aclose()
+
+    def _url(self, path: str) -> httpx2.URL:
+        return httpx2.URL(f"{self._base}{path}")
+
+    async def _call(
+        self, method: str, call: str, url: httpx2.URL, timeout: float, body: bytes = b""
+    ) -> _Answer:
+        """One request and its whole answer. Raises `CallFailed`."""
+        headers = self._headers
+        if method == "POST":
+            headers = [*headers, (b"Content-Length", b"%d" % len(body))]
+            if body:
+                headers.append((b"Content-Type", b"application/json"))
+        request = httpx2.Request(method, url, headers=headers, stream=httpx2.ByteStream(body))
+        clock = asyncio.get_running_loop().time
+        sent = clock()
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._transport.handle_async_request(request)
+                answered = clock()
+                try:
+                    limit = MAX_ANSWER if response.status_code in wire.SUCCESS else MAX_REFUSAL
+                    content = await _read(response, limit)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            failure = CallFailed("timeout", f"{call} was not answered within {timeout:g} s.", clock() - sent)
+        except _TooLarge:
+            words = f"The exchange's answer to {call} is larger than {MAX_ANSWER // 2**20} MiB."
+            failure = CallFailed("answer_too_large", words, clock() - sent)
+        except httpx2.ConnectError:
+            words = f"{self._host} cannot be reached: the connection for {call} was not made."
+            failure = CallFailed("not_connected", words, clock() - sent)
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, there was no answer
+            words = f"The connection was lost during {call} ({type(error).__name__})."
+            failure = CallFailed("connection_lost", words, clock() - sent)
+        else:
+            return self._answer(response, content, (sent, answered, clock()))
+        # Raised out here, so that it does not carry the transport's error along, whose request holds the key.
+        raise failure
+
+    def _answer(
+        self, response: httpx2.Response, content: bytes, times: tuple[float, float, float]
+    ) -> _Answer:
+        if response.status_code not in wire.SUCCESS and self._key in content:
+            content = content.replace(self._key, b"[key]")
+        headers = response.headers
+        heard = Heard(
+            response.status_code,
+            *times,
+            date=None if "age" in headers else headers.get("date"),
+            retry_after=headers.get("retry-after"),
+        )
+        return _Answer(
+            heard, content, 'rel="next"' in headers.get("link", "").replace("rel=next", 'rel="next"')
+        )
+
+
+class _TooLarge(Exception):
+    """A success whose body does not end within the bound."""
+
+
+async def _read(response: httpx2.Response, limit: int) -> bytes:
+    """The body. Beyond `limit`, a refusal is cut short and a success is given up."""
+    parts = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
+    assert isinstance(parts, AsyncIterable), "an asynchronous transport answers with an asynchronous stream"
+    content: list[bytes] = []
+    size = 0
+    async for part in parts:
+        content.append(part)
+        size += len(part)
+        if size > limit:
+            if limit == MAX_ANSWER:
+                raise _TooLarge
+            return b"".join(content)[:limit]
+    return content[0] if len(content) == 1 else b"".join(content)
+
+
+def _reply(call: str, answer: _Answer, read: Callable[[str, bytes], T], *, listed: bool = False) -> Reply[T]:
+    """What an answer to anything but an order means."""
+    heard = answer.heard
+    if heard.status not in wire.SUCCESS:
+        return Reply(heard, error=_refusal(call, heard.status, answer.body))
+    if listed and answer.more:
+        words = f"The exchange answered {call} in pages, and this desk must see all of a list at once."
+        return Reply(heard, error=VenueMisbehaved(words))
+    try:
+        return Reply(heard, read(call, answer.body))
+    except VenueMisbehaved as error:
+        return Reply(heard, error=error)
+
+
+async def _built(call: str, shapes: Reply[Sequence[S]], build: Callable[[str, S], T]) -> Reply[Sequence[T]]:
+    """The values of a list's shapes, built in slices so that a long list does not hold up everyone else."""
+    if shapes.value is None:
+        return Reply(shapes.heard, error=shapes.error)
+    values: list[T] = []
+    try:
+        for start in range(0, len(shapes.value), SLICE):
+            if start:
+                await asyncio.sleep(0)
+            values += [build(call, shape) for shape in shapes.value[start : start + SLICE]]
+    except VenueMisbehaved as error:
+        return Reply(shapes.heard, error=error)
+    return Reply(shapes.heard, values)
+
+
+def _refusal(call: str, status: int, body: bytes) -> DeskError:
+    """The error for an answer to a read or a quote that is not a success."""
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return VenueUnavailable(f"The exchange refuses this desk's API key ({status} to {call}).")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return VenueBusy(f"The exchange asks for fewer calls (429 to {call}).")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return VenueUnavailable(f"The exchange failed to answer {call} ({status}).")
+    reasons = "; ".join(read_reasons(body).words[:2]) if status >= HTTPStatus.BAD_REQUEST else ""
+    return VenueMisbehaved(f"The exchange answered {call} with {status}{': ' if reasons else ''}{reasons}.")
+
+
+def _checked_base(base_url: str) -> httpx2.URL:
+    try:
+        url = httpx2.URL(base_url.rstrip("/"))
+    except httpx2.InvalidURL:
+        raise ValueError("the exchange's address is not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("the exchange's address must begin with http:// or https:// and name a host")
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError("the exchange's address must hold no password, query or fragment")
+    return url
+
+
+def _checked_key(api_key: str) -> bytes:
+    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise ValueError("the API key must be printable ASCII without blanks")
+    return api_key.encode("ascii")

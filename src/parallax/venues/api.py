@@ -67,8 +67,8 @@ class CallFailed(Exception):
 
 
 class VenueApi(Protocol):
-    """The calls of a venue's wire. Each leaves at most once, is bounded in time and size, and raises nothing
-    but `CallFailed` and cancellation."""
+    """The calls of a venue's wire. Each leaves at most once and is bounded in time and size. It raises
+    `CallFailed`, or `NotFound` for an id that no venue can have and that is not asked about."""
 
     @property
     def name(self) -> str:

@@ -190,23 +190,24 @@ class Limiter:
         self._pump()
 
     @property
-    def paused_for(self) -> float:
-        """Seconds until calls may leave again; 0 when they may now."""
-        return max(0.0, self._paused_until - asyncio.get_running_loop().time())
+    def paused_until(self) -> float:
+        """When calls may leave again (loop seconds); in the past when they may now."""
+        return self._paused_until
 
     def state(self) -> LimiterState:
         """How things stand."""
-        self._fill(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._fill(now)
         return LimiterState(
             {purpose.name.lower(): len(queue) for purpose, queue in self._queues.items()},
             {purpose.name.lower(): count for purpose, count in self._running.items()},
             self._tokens,
-            self.paused_for,
+            max(0.0, self._paused_until - now),
         )
 
-    def waiting(self, purpose: Purpose) -> int:
-        """Calls of a purpose that wait."""
-        return len(self._queues[purpose])
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return sum(len(queue) for queue in self._queues.values())
 
     def running(self) -> int:
         """Calls under way."""

@@ -17,7 +17,7 @@ import httpx2
 
 from parallax.domain.entities import User
 from parallax.domain.errors import DeskError, NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
-from parallax.domain.identity import UserId, VenueOrderId
+from parallax.domain.identity import UserId, VenueOrderId, is_identifier
 from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
 from parallax.venues import wire
 from parallax.venues.api import CallFailed, Heard, Reply
@@ -132,6 +132,8 @@ class ExchangeApi:
     async def orders(self, user_id: UserId) -> Reply[Sequence[VenueOrder]]:
         """`GET /users/:id/orders`: all of a user's orders."""
         call = "GET /users/:id/orders"
+        if not is_identifier(user_id):
+            raise NotFound("user", user_id)
         url = self._url(f"/users/{user_id}/orders")
         answer = await self._call("GET", call, url, self._timeouts.orders)
         return await _built(call, _reply(call, answer, wire.order_shapes, listed=True), wire.order_from)
@@ -139,6 +141,8 @@ class ExchangeApi:
     async def order(self, venue_order_id: VenueOrderId) -> Reply[VenueOrder]:
         """`GET /orders/:id`. The reply's error is `NotFound` when the exchange says that there is none."""
         call = "GET /orders/:id"
+        if not is_identifier(venue_order_id):
+            raise NotFound("order", venue_order_id)
         answer = await self._call("GET", call, self._url(f"/orders/{venue_order_id}"), self._timeouts.order)
         if answer.heard.status == HTTPStatus.NOT_FOUND:
             return Reply(answer.heard, error=NotFound("order", venue_order_id))

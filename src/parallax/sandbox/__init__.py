@@ -1,11 +1,12 @@
-"""The bundled exchange: the wire Parallax talks to, with faults on request. A program of its own, in memory.
+"""The bundled exchange: the wire Parallax talks to, with faults on request. A program of its own.
 
     app = create_app(Exchange(seed=7), api_key="sandbox")
     async with running_sandbox(app) as url:      # over HTTP, in this event loop
         ...
 
-`Exchange` is the exchange without I/O, `create_app` puts it behind HTTP, `serve` and `running_sandbox` put
-that on a socket, `InProcess` calls it without one. See `docs/sandbox.md`.
+`Exchange` is the exchange without I/O, `KeptExchange` one that remembers in a file, `create_app` puts either
+behind HTTP, `serve` and `running_sandbox` put that on a socket, `InProcess` calls it without one. See
+`docs/sandbox.md`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from parallax.sandbox.model import USER_FIXTURES, Order, OrderRequest, Quote, Us
 from parallax.sandbox.rates import RateSource, ecb_rates
 from parallax.sandbox.refusals import REFUSAL_SHAPES, Refusal
 from parallax.sandbox.settings import InvalidSetting, SandboxSettings
+from parallax.sandbox.state import KeptExchange, StateUnusable
 
 if TYPE_CHECKING:
     from parallax.sandbox.serving import base_url, bind, running_sandbox, serve
@@ -34,6 +36,7 @@ __all__ = [
     "Exchange",
     "InProcess",
     "InvalidSetting",
+    "KeptExchange",
     "Order",
     "OrderRequest",
     "Quote",
@@ -42,6 +45,7 @@ __all__ = [
     "Refusal",
     "SandboxApp",
     "SandboxSettings",
+    "StateUnusable",
     "User",
     "base_url",
     "bind",

@@ -236,6 +236,9 @@ class SandboxApp:
         except Refusal as refusal:
             body, content_type = REFUSAL_SHAPES["errors"](refusal)
             answer = Answer(refusal.status, body, content_type, _refusal_headers(refusal))
+        except ConnectionDropped as error:  # the record's file takes no more
+            body, content_type = REFUSAL_SHAPES["errors"](Refusal(507, {"state": [str(error)]}))
+            answer = Answer(507, body, content_type)
         await self._deliver(answer, send, 0.0)
 
     async def _answer_control(self, scope: Scope, path: str, receive: Receive) -> Answer:

@@ -52,7 +52,10 @@ class Exchange:
         seed: int = 0,
         settings: SandboxSettings | None = None,
         rates: RateSource = ecb_rates,
+        *,
+        start: int = 1,
     ) -> None:
+        """`start` counts the starts of an exchange that remembers earlier ones: each makes identifiers of its own."""
         self.settings = settings or SandboxSettings()
         self.seed = seed
         self.now = clock
@@ -64,12 +67,13 @@ class Exchange:
         self.orders: dict[str, Order] = {}
         self.requests: list[OrderRequest] = []
         # A stream for each purpose: one more read of a list does not change how the next order settles.
-        self._ids = Random(f"{seed}:ids")
-        self._settling = Random(f"{seed}:settling")
-        walk = Random(f"{seed}:rates")
+        stream = f"{seed}" if start == 1 else f"{seed}.{start}"
+        self._ids = Random(f"{stream}:ids")
+        self._settling = Random(f"{stream}:settling")
+        walk = Random(f"{stream}:rates")
         self._pair_choice = walk
         self._board = RateBoard(rates, walk)
-        self._quote_rows = ShuffledRows(Random(f"{seed}:lists"))
+        self._quote_rows = ShuffledRows(Random(f"{stream}:lists"))
         self._user_orders: dict[str, UserOrders] = {user_id: UserOrders() for user_id in self.users}
         if self.settings.quotes:
             self.seed_quotes(self.settings.quotes, self.settings.quote_valid_seconds)
@@ -131,26 +135,24 @@ class Exchange:
         self, quote_id: object = None, user_id: object = None, from_amount: object = None
     ) -> OrderRequest:
         """Note an order request as received, before anything is decided about it."""
-        request = OrderRequest(self.now(), quote_id, user_id, from_amount)
-        self.requests.append(request)
-        return request
+        return self._noted(OrderRequest(self.now(), quote_id, user_id, from_amount))
 
     def note_body(self, body: bytes) -> OrderRequest:
         """Note the order request that `body` holds; what cannot be read is noted with its refusal."""
-        request = self.note_request()
+        request = OrderRequest(self.now())
         try:
             document = _DECODER.decode(body.decode())
         except (ValueError, RecursionError):
             request.malformed = Refusal(400, {"body": ["is not valid JSON"]})
-            return request
+            return self._noted(request)
         if not isinstance(document, dict):
             request.malformed = Refusal(422, {"body": ["is not an object"]})
-            return request
+            return self._noted(request)
         fields = cast("dict[str, Any]", document)
         request.quote_id = fields.get("quote_id")
         request.user_id = fields.get("user_id")
         request.from_amount = fields.get("from_amount")
-        return request
+        return self._noted(request)
 
     def place_order(self, request: OrderRequest, *, skew_seconds: float = 0.0) -> Order:
         """Carry out a noted request: accept it, or raise `Refusal`; either way the note says so."""
@@ -238,6 +240,11 @@ class Exchange:
         }
 
     # The inside
+
+    def _noted(self, request: OrderRequest) -> OrderRequest:
+        request.number = len(self.requests)
+        self.requests.append(request)
+        return request
 
     def _new_id(self) -> str:
         bits = self._ids.getrandbits(128)

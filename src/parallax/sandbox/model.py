@@ -150,6 +150,8 @@ class OrderRequest:
     from_amount: object = None
     malformed: Refusal | None = None
     """Why the request could not be read at all."""
+    number: int = 0
+    """Its place in the record, from 0."""
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
 
     def as_json(self) -> dict[str, object]:

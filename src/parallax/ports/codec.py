@@ -16,14 +16,12 @@ import msgspec
 from parallax.domain.facts import FACT_TYPES, Fact
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODERS: Final = {
-    name: msgspec.json.Decoder(kind) for name, kind in FACT_TYPES.items()
-}
+_DECODERS: Final = {name: msgspec.json.Decoder(kind) for name, kind in FACT_TYPES.items()}
 _ENVELOPE: Final = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 
 
 def encode(fact: Fact) -> bytes:
-    """The record of a fact."""
+    """The record of a fact. Raises `ValueError` when a text in it is not Unicode (a lone surrogate)."""
     return _ENCODER.encode((type(fact).__name__, fact))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Protocol
 
 from parallax.domain.entities import Incident, Order, Pause, Quote, User
@@ -24,6 +25,18 @@ GENESIS: Final = bytes(32)
 
 MAX_PAGE: Final = 1_000
 """The longest page that a reader may ask for: bounds memory and the time that the writer is kept waiting."""
+
+ANSWERS_KEPT_FOR: Final = timedelta(hours=24)
+"""How long an answer is remembered under its idempotency key."""
+
+MAX_ANSWERS: Final = 1_000_000
+"""Answers remembered at most, about 1 GB at the usual 1 KB each; beyond it the oldest go first."""
+
+MAX_ANSWER_KEY: Final = 255
+"""The longest idempotency key, in characters."""
+
+MAX_ANSWER_BYTES: Final = 65_536
+"""The longest answer remembered; the desk's own are around 1 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +66,29 @@ class StoredFact:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotBounds:
+    """How much a snapshot holds beyond what is live, so that a desk starts in a second after years of work."""
+
+    orders: int = 20_000
+    """Settled and unsettled orders together, newest first; unsettled ones are in whatever their age."""
+    quotes: int = 20_000
+    """Quotes that are there whatever their age, newest first."""
+    young_quotes: int = 100_000
+    """Quotes of the last day, newest first. Those on unsettled orders, claimed ones among them, are always there."""
+    incidents: int = 1_000
+    """Resolved and open incidents together, newest first; open ones are in whatever their age."""
+
+
+YOUNG: Final = timedelta(days=1)
+"""How old a quote may be, at the time of the last fact, to count as young in a snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is live at start: users, unsettled orders and recent ones, quotes that are young or claimed, open incidents.
 
-    Everything else is history, read in pages when someone looks at it."""
+    Users come in the order in which they became known, everything else oldest first. What is not here is history,
+    read in pages when someone looks at it."""
 
     position: int = 0
     users: Sequence[User] = ()
@@ -77,7 +109,11 @@ class OrderSort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderQuery:
-    """Which orders a page shows. Empty means any. `text` matches the start of an id, or an amount."""
+    """Which orders a page shows. Empty means any.
+
+    `text` matches the start of an order's id, of its id at the venue or of its quote's id, or the amount as a
+    number ("100" finds "100.00"). Orders of one instant or amount keep the order in which they became known.
+    """
 
     user_id: UserId | None = None
     states: frozenset[OrderState] = frozenset()
@@ -103,6 +139,32 @@ class QuotePage:
     next_offset: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """How long an order placed here took: when the venue had it at the latest (its answer, or else when it was
+    sent), the last look that still saw it pending, and when it was seen settled. The desk's clock."""
+
+    began_at: datetime
+    not_before: datetime | None
+    settled_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The first answer given under an idempotency key, and the fingerprint of what was asked."""
+
+    key: str
+    fingerprint: bytes
+    answer: bytes
+    at: datetime
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.key) <= MAX_ANSWER_KEY:
+            raise ValueError(f"an idempotency key has 1 to {MAX_ANSWER_KEY} characters")
+        if len(self.answer) > MAX_ANSWER_BYTES or len(self.fingerprint) > MAX_ANSWER_KEY:
+            raise ValueError(f"an answer to remember has at most {MAX_ANSWER_BYTES} bytes")
+
+
 class Journal(Protocol):
     """Facts, durable and in order. All calls are made from one event loop."""
 
@@ -117,29 +179,35 @@ class Journal(Protocol):
     def append(self, changes: Sequence[Change]) -> Future[Sequence[Recorded]]:
         """Queue facts to be written together, all or none, after everything queued before them.
 
-        The future resolves when they are durable. It fails with `QuoteTaken` when another claim on a quote was
-        there first (nothing of the batch is written), or with `JournalFailed`, after which the journal takes
-        no more. Cancelling the future does not take the facts back.
+        The future resolves when they are durable, never within this call. It fails with `QuoteTaken` when another
+        claim on a quote was there first (nothing of the batch is written); with `JournalFailed` and `failed` set,
+        when it could not be written or does not follow from what is recorded: the journal takes no more, and
+        whether the batch is on disk is known after the next start; or with `JournalFailed` and `failed` not set,
+        when the batch has no written form or the journal is closed: nothing of it is written, others go on.
+        Cancelling the future does not take the facts back.
         """
         ...
 
     @property
     def failed(self) -> JournalFailed | None:
-        """Why the journal takes no more, if so."""
+        """Why the journal takes no more, if so. It stays that way until the next start."""
         ...
+
+    # Reading. Only what is durable is seen. Every read raises `JournalFailed` when what it reads is damaged or the
+    # journal is not open, and takes at most `MAX_PAGE` as its limit.
 
     async def facts(self, after: int, limit: int) -> Sequence[StoredFact]:
         """Up to `limit` facts with positions above `after`."""
         ...
 
     async def order_facts(self, order_id: OrderId) -> Sequence[StoredFact]:
-        """All facts of one order, oldest first."""
+        """All facts that name one order, oldest first, incidents among them."""
         ...
 
     async def reads(
         self, user_id: UserId, since: datetime, until: datetime, limit: int
     ) -> Sequence[StoredFact]:
-        """`OrdersRead` facts of a user that began in a span of the desk's time, oldest first, at most `limit`."""
+        """`OrdersRead` facts of a user that began in a span of the desk's time (both ends in it), oldest first."""
         ...
 
     async def order(self, order_id: OrderId) -> Order | None:
@@ -150,15 +218,46 @@ class Journal(Protocol):
         """The orders that have one of these ids at the venue."""
         ...
 
-    async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage: ...
+    async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
+        """A page of the orders that a query asks for."""
+        ...
 
-    async def quote(self, quote_id: QuoteId) -> Quote | None: ...
+    async def quote(self, quote_id: QuoteId) -> Quote | None:
+        """One quote."""
+        ...
 
     async def known_quotes(self, ids: Sequence[QuoteId]) -> Sequence[QuoteId]:
         """Those of `ids` that have been recorded."""
         ...
 
-    async def quotes(self, offset: int, limit: int) -> QuotePage: ...
+    async def quotes(self, offset: int, limit: int) -> QuotePage:
+        """A page of all quotes, by the venue's time of creation, newest first."""
+        ...
+
+    async def settle_times(self, limit: int) -> Sequence[Settling]:
+        """How long the newest orders placed here took to settle (completed or failed), newest first."""
+        ...
+
+    # Idempotency keys: not facts, and gone after a day.
+
+    async def remember(self, key: str, fingerprint: bytes, answer: bytes, at: datetime) -> None:
+        """Keep an answer under its key; returns when it is durable. The first answer of a day stays.
+
+        Shares its commit with the facts that wait. Raises `ValueError` beyond the bounds above, or `JournalFailed`.
+        """
+        ...
+
+    async def recall(self, key: str, now: datetime) -> Remembered | None:
+        """The answer given under a key in the 24 hours before `now`."""
+        ...
+
+    async def backup(self, path: Path) -> int:
+        """Write a copy of everything durable to a new file, while work goes on, and verify it.
+
+        Returns the position of the last fact in it. Raises `JournalFailed` when the file exists, cannot be
+        written, or does not verify; a copy that does not verify is not left behind.
+        """
+        ...
 
     async def close(self) -> None:
         """Write what is queued, then let go."""

@@ -1,0 +1,391 @@
+"""The journal on disk: one SQLite file, one connection, one writer thread.
+
+Everything queued while a commit is on its way to the disk shares the next one, so many waiting claims cost one fsync.
+Reads run on the same thread between commits, and give way to a claim that comes in meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from parallax.domain.entities import Order, Quote
+from parallax.domain.errors import JournalFailed, QuoteTaken
+from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
+from parallax.domain.state import Change
+from parallax.journal import copies, queries
+from parallax.journal.failures import described, kind_of
+from parallax.journal.store import Batch, Store
+from parallax.ports.codec import encode
+from parallax.ports.journal import (
+    MAX_PAGE,
+    OrderPage,
+    OrderQuery,
+    QuotePage,
+    Recorded,
+    Remembered,
+    Settling,
+    Snapshot,
+    SnapshotBounds,
+    StoredFact,
+)
+
+T = TypeVar("T")
+
+MAX_COMMIT_FACTS: Final = 2_000
+"""Facts in one commit at most (about 50 ms of work), so that those behind them do not wait for ever."""
+
+MAX_QUEUED_FACTS: Final = 500_000
+"""Facts waiting at most, about 500 MB. So many wait only when the disk hangs; then the journal has failed."""
+
+MAX_QUEUED_READS: Final = 10_000
+"""Reads waiting at most; beyond it a read is refused at once."""
+
+MAX_YIELDS: Final = 3
+"""How often a read is broken off for a waiting claim and begun again; then it runs to its end."""
+
+YIELD_STEPS: Final = 2_000
+"""SQLite's own steps between two looks for a waiting claim during a read: well under a millisecond."""
+
+ORPHAN_CHECK: Final = 1.0
+"""Seconds between two looks whether the program is still there: a writer left behind must not keep it from ending."""
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    batch: Batch
+    future: asyncio.Future[Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Read:
+    work: Callable[[Store], Any]
+    future: asyncio.Future[Any]
+    yields: int = 0
+
+
+class SqliteJournal:
+    """A journal in the file `path`. See `parallax.ports.journal.Journal` for what each call promises."""
+
+    def __init__(self, path: Path, *, bounds: SnapshotBounds | None = None) -> None:
+        self.path = path.absolute()
+        self._bounds = bounds or SnapshotBounds()
+        self._writes: deque[_Write] = deque()
+        self._reads: deque[_Read] = deque()
+        self._queued = 0
+        self._bell = threading.Event()
+        self._failed: JournalFailed | None = None
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._store: Store | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sink: Callable[[Sequence[Recorded]], None] = _nobody
+
+    async def open(self, sink: Callable[[Sequence[Recorded]], None]) -> Snapshot:
+        """Start the writer and read what is live. Raises `JournalFailed`."""
+        assert self._thread is None, "a journal is opened once"
+        self._loop = asyncio.get_running_loop()
+        self._sink = sink
+        opened: asyncio.Future[Snapshot] = self._loop.create_future()
+        self._ended = self._loop.create_future()
+        # Not a daemon: an interpreter that ends must not cut a commit in two.
+        self._thread = threading.Thread(
+            target=self._run, args=(opened,), name="parallax-journal", daemon=False
+        )
+        self._thread.start()
+        return await opened
+
+    def append(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
+        """Queue a batch; its facts are put into their written form here, so that what has none is refused."""
+        future: asyncio.Future[Sequence[Recorded]] = asyncio.get_running_loop().create_future()
+        try:
+            batch = Batch(changes, [encode(change.fact) for change in changes])
+        except ValueError as error:
+            self._later(future, JournalFailed(f"A fact could not be written down: {error}."))
+            return future
+        self._queue(_Write(batch, future))
+        return future
+
+    @property
+    def failed(self) -> JournalFailed | None:
+        """Why the journal takes no more, if so."""
+        return self._failed
+
+    @property
+    def commits(self) -> int:
+        """Transactions since the start: with the number of facts, how many shared each."""
+        return self._store.commits if self._store else 0
+
+    async def facts(self, after: int, limit: int) -> Sequence[StoredFact]:
+        return await self._ask(lambda db: queries.facts(db, after, _page(limit)))
+
+    async def order_facts(self, order_id: OrderId) -> Sequence[StoredFact]:
+        found: list[StoredFact] = []
+        while True:  # ends: an order's facts are finite and each page begins after the last
+            page, last = await self._ask(_order_page(order_id, tuple(found)))
+            found += page
+            if last:
+                return found
+
+    async def reads(
+        self, user_id: UserId, since: datetime, until: datetime, limit: int
+    ) -> Sequence[StoredFact]:
+        return await self._ask(lambda db: queries.reads(db, user_id, since, until, _page(limit)))
+
+    async def order(self, order_id: OrderId) -> Order | None:
+        return await self._ask(lambda db: queries.order(db, order_id))
+
+    async def orders_at_venue(self, ids: Sequence[VenueOrderId]) -> Sequence[Order]:
+        found: list[Order] = []
+        for part in _parts(ids):
+            found += await self._ask(lambda db, part=part: queries.orders_at_venue(db, part))
+        return found
+
+    async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
+        return await self._ask(lambda db: queries.orders(db, query, max(0, offset), _page(limit)))
+
+    async def quote(self, quote_id: QuoteId) -> Quote | None:
+        return await self._ask(lambda db: queries.quote(db, quote_id))
+
+    async def known_quotes(self, ids: Sequence[QuoteId]) -> Sequence[QuoteId]:
+        found: list[QuoteId] = []
+        for part in _parts(ids):
+            found += await self._ask(lambda db, part=part: queries.known_quotes(db, part))
+        return found
+
+    async def quotes(self, offset: int, limit: int) -> QuotePage:
+        return await self._ask(lambda db: queries.quotes(db, max(0, offset), _page(limit)))
+
+    async def settle_times(self, limit: int) -> Sequence[Settling]:
+        return await self._ask(lambda db: queries.settle_times(db, _page(limit)))
+
+    async def remember(self, key: str, fingerprint: bytes, answer: bytes, at: datetime) -> None:
+        batch = Batch((), (), Remembered(key, fingerprint, answer, at))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue(_Write(batch, future))
+        await future
+
+    async def recall(self, key: str, now: datetime) -> Remembered | None:
+        return await self._ask(lambda db: queries.answer(db, key, now))
+
+    async def backup(self, path: Path) -> int:
+        """Copy on the writer thread, with commits between the steps; verify on another thread."""
+        await self._on_thread(lambda store: copies.copy(store, path, between=self._commit), patient=True)
+        return await asyncio.to_thread(copies.finish, path)
+
+    async def close(self) -> None:
+        """Write what is queued, then let go."""
+        self._closing = True
+        self._bell.set()
+        if self._thread is None or self._ended is None:
+            return
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    # The loop's side
+
+    def _queue(self, write: _Write) -> None:
+        if (refusal := self._refusal()) is not None:
+            self._later(write.future, refusal)
+            return
+        self._queued += len(write.batch.changes)
+        if self._queued > MAX_QUEUED_FACTS:
+            self._failed = JournalFailed(
+                f"The disk under the journal {self.path} does not answer: {MAX_QUEUED_FACTS} facts wait for it."
+            )
+        self._writes.append(write)
+        self._bell.set()
+
+    async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._on_thread(lambda store: queries.read(store, work))
+
+    def _on_thread(self, work: Callable[[Store], T], *, patient: bool = False) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._closing or self._thread is None or not self._thread.is_alive():
+            self._later(future, JournalFailed(f"The journal {self.path} is not open."))
+        elif len(self._reads) >= MAX_QUEUED_READS:
+            self._later(future, JournalFailed(f"Too many reads of the journal {self.path} wait; try again."))
+        else:
+            # A patient read lets commits in by itself.
+            self._reads.append(_Read(work, future, MAX_YIELDS if patient else 0))
+            self._bell.set()
+        return future
+
+    def _refusal(self) -> JournalFailed | None:
+        if self._failed is not None:
+            return JournalFailed(self._failed.words)
+        if self._closing or self._thread is None:
+            return JournalFailed(f"The journal {self.path} is not open.")
+        return None
+
+    def _later(self, future: asyncio.Future[Any], error: JournalFailed) -> None:
+        asyncio.get_running_loop().call_soon(_fail, future, error)
+
+    def _deliver(self, group: list[_Write], outcomes: list[Sequence[Recorded] | QuoteTaken]) -> None:
+        """Tell the sink, in order of position, then everybody who waits."""
+        self._queued -= sum(len(write.batch.changes) for write in group)
+        records = [one for outcome in outcomes if not isinstance(outcome, QuoteTaken) for one in outcome]
+        try:
+            if records:
+                self._sink(records)
+        except Exception as error:
+            self._failed = JournalFailed(
+                f"What the journal {self.path} recorded could not be taken over ({type(error).__name__}); "
+                "start again: memory is rebuilt from the journal."
+            )
+            for write in group:
+                _fail(write.future, JournalFailed(self._failed.words))
+            raise
+        for write, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, QuoteTaken):
+                _fail(write.future, outcome)
+            elif not write.future.done():
+                write.future.set_result(outcome)
+
+    # The thread's side
+
+    def _run(self, opened: asyncio.Future[Snapshot]) -> None:
+        try:
+            self._store = store = Store.open(self.path)
+            try:
+                snapshot = queries.read(store, lambda db: queries.snapshot(db, store.position, self._bounds))
+            except BaseException:
+                store.close()
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, someone waits to be told
+            self._failed = described(error, self.path)
+            self._call(_fail, opened, self._failed)
+            self._end()
+            return
+        self._call(_resolve, opened, snapshot)
+        try:
+            self._serve()
+        finally:
+            store.close()
+            self._end()
+
+    def _serve(self) -> None:
+        while True:
+            self._bell.wait(ORPHAN_CHECK)
+            self._bell.clear()
+            # Looked at before the queues are emptied: what was queued before the end is then written.
+            ending = self._closing or not threading.main_thread().is_alive()
+            while self._writes or self._reads:
+                self._commit()
+                self._read()
+            if ending:
+                return
+
+    def _commit(self) -> None:
+        """Write everything that waits, in one transaction, within the bound."""
+        group: list[_Write] = []
+        facts = 0
+        while self._writes and facts < MAX_COMMIT_FACTS:
+            write = self._writes.popleft()
+            group.append(write)
+            facts += len(write.batch.changes)
+        if not group:
+            return
+        assert self._store is not None
+        if self._failed is None:
+            try:
+                outcomes = self._store.commit([write.batch for write in group])
+            except Exception as error:  # noqa: BLE001 - memory and disk may differ now, whatever it was
+                self._failed = described(error, self.path)
+            else:
+                self._call(self._deliver, group, outcomes)
+                return
+        for write in group:
+            self._call(_fail, write.future, JournalFailed(self._failed.words))
+
+    def _read(self) -> None:
+        """Do one read, unless a claim breaks it off."""
+        if not self._reads:
+            return
+        job = self._reads.popleft()
+        if job.future.cancelled():
+            return
+        store = self._store
+        assert store is not None
+        try:
+            if job.yields < MAX_YIELDS:
+                store.db.set_progress_handler(self._claims_wait, YIELD_STEPS)
+            try:
+                result = job.work(store)
+            finally:
+                store.db.set_progress_handler(None, 0)
+        except Exception as error:  # noqa: BLE001 - whoever asked is told
+            if kind_of(error) == sqlite3.SQLITE_INTERRUPT:
+                job.yields += 1
+                self._reads.appendleft(job)
+                return
+            failed = described(error, self.path)
+            if not isinstance(error, copies.CopyFailed):
+                self._failed = self._failed or failed  # a journal that cannot be read cannot be trusted
+            self._call(_fail, job.future, JournalFailed(failed.words))
+        else:
+            self._call(_resolve, job.future, result)
+
+    def _claims_wait(self) -> bool:
+        return bool(self._writes)
+
+    def _end(self) -> None:
+        words = (self._failed or JournalFailed(f"The journal {self.path} is not open.")).words
+        for job in (*self._writes, *self._reads):
+            self._call(_fail, job.future, JournalFailed(words))
+        self._writes.clear()
+        self._reads.clear()
+        assert self._ended is not None
+        self._call(_resolve, self._ended, None)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop is gone, and with it everybody who could be told
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _nobody(records: Sequence[Recorded]) -> None:
+    """Hears what is durable before anyone listens: nothing can be."""
+
+
+def _resolve(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _page(limit: int) -> int:
+    return max(0, min(limit, MAX_PAGE))
+
+
+def _parts(ids: Sequence[T]) -> list[Sequence[T]]:
+    """Lists of ids short enough for one read each."""
+    return [ids[begin : begin + MAX_PAGE] for begin in range(0, len(ids), MAX_PAGE)]
+
+
+def _order_page(
+    order_id: OrderId, before: Sequence[StoredFact]
+) -> Callable[[sqlite3.Connection], tuple[Sequence[StoredFact], bool]]:
+    """The next page of an order's facts, and whether it is the last; then the whole is compared with its number."""
+
+    def work(db: sqlite3.Connection) -> tuple[Sequence[StoredFact], bool]:
+        page = queries.order_facts(db, order_id, before[-1].position if before else 0)
+        if len(page) == MAX_PAGE:
+            return page, False
+        queries.complete(db, order_id, [*before, *page])
+        return page, True
+
+    return work

@@ -1,0 +1,285 @@
+"""A journal's file, without threads or a loop: open it alone, check it, commit groups of batches.
+
+`SqliteJournal` drives one of these on its writer thread; the maintenance commands open one for themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote as url_quote
+
+from parallax.domain.errors import JournalFailed, QuoteTaken
+from parallax.domain.facts import Fact, OrderFact
+from parallax.domain.identity import QuoteId
+from parallax.domain.state import Change
+from parallax.domain.transitions import ORDER_STEPS
+from parallax.journal import schema, writing
+from parallax.journal.failures import failures_of, in_use, kind_of, pid_path
+from parallax.journal.rows import Damaged
+from parallax.ports.codec import chained, decode, digest
+from parallax.ports.journal import GENESIS, Recorded, Remembered
+
+OLDEST_SQLITE: Final = (3, 37, 0)
+"""The first SQLite with STRICT tables; without them a damaged value could change its type in silence."""
+
+CHECKPOINT_PAGES: Final = 4_000
+"""Pages (4 KiB) that the write-ahead log collects before they are moved into the file: a commit touches some pages
+again and again, so fewer moves are fewer writes; 16 MB is read back in well under a second after a crash."""
+
+CACHE_KIB: Final = 65_536
+"""Memory for pages: the leaves of the keys that orders are looked up by, for about a million orders."""
+
+TAIL: Final = 1_000
+"""Facts at the end of the chain that are checked at every start; `parallax journal verify` checks all."""
+
+THOROUGH_BYTES: Final = 32 * 2**20
+"""Up to this size a start checks every page and key of the file (about 0.2 s); beyond it the tables that the desk
+is rebuilt from, without their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is written together, all or none: changes with their records, or an answer to remember."""
+
+    changes: Sequence[Change]
+    records: Sequence[bytes]
+    answer: Remembered | None = None
+
+
+class Store:
+    """An open journal file. Every method raises `JournalFailed`; only the thread that opened it may use it."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self.db = db
+        self.position = 0
+        self.head = GENESIS
+        self.commits = 0
+        self._holds = False
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = True, check: bool = True) -> Store:
+        """Take a journal into use, alone. With `create` it is made or brought up to date when it must be.
+
+        With `check` (what a desk does) its pages, its keys and the tail of its chain are looked at first.
+        """
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            oldest = ".".join(map(str, OLDEST_SQLITE))
+            raise JournalFailed(f"The journal needs SQLite {oldest}; this is {sqlite3.sqlite_version}.")
+        path = path.absolute()
+        with failures_of(path):
+            if not create and not path.is_file():
+                raise JournalFailed(f"There is no journal {path}.")
+            _prepare(path)
+            db = sqlite3.connect(
+                f"file:{url_quote(str(path))}?mode=rw", uri=True, timeout=0, isolation_level=None
+            )
+        store = cls(path, db)
+        try:
+            with failures_of(path):
+                store._take(create=create)
+                store._find_head()
+                if check:
+                    store._check()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Move the log into the file and let go of it."""
+        mine = self._holds
+        with suppress(sqlite3.Error):
+            self.db.set_progress_handler(None, 0)
+            if mine:
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error):
+            self.db.close()
+        if mine:
+            self._holds = False
+            with suppress(OSError):
+                pid_path(self.path).unlink()
+
+    def _take(self, *, create: bool) -> None:
+        """Get the lock, which is also the guard against a second desk, before anything is read or changed."""
+        db = self.db
+        # Before the first access, so that no shared-memory file is ever made and the lock is kept for good.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+        db.execute("PRAGMA mmap_size = 0")
+        try:
+            number = schema.version(db)  # first of all: a file of something else is left as it is
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            db.execute("BEGIN EXCLUSIVE")
+            db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if kind_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise in_use(self.path) from None
+            raise
+        if mode != "wal":
+            raise JournalFailed(f"The journal {self.path} cannot keep a write-ahead log where it is.")
+        self._holds = True
+        with suppress(OSError):  # only a courtesy to whoever is refused
+            pid_path(self.path).write_text(f"{os.getpid()}\n")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        db.execute("PRAGMA temp_store = MEMORY")
+        if number < schema.current():
+            if not create:
+                raise JournalFailed(
+                    f"The journal {self.path} has format {number}; start the desk on it once to bring it to "
+                    f"format {schema.current()}."
+                )
+            schema.migrate(db)
+        if not schema.intact(db, schema.current()):
+            raise Damaged("its tables, keys or triggers are not the ones that were made")
+
+    def _find_head(self) -> None:
+        row = self.db.execute("SELECT position, hash FROM facts ORDER BY position DESC LIMIT 1").fetchone()
+        if row is not None:
+            self.position, self.head = row
+
+    def _check(self) -> None:
+        db = self.db
+        pages, size = db.execute("SELECT * FROM pragma_page_count, pragma_page_size").fetchone()
+        if pages * size <= THOROUGH_BYTES:
+            checks = ["PRAGMA integrity_check(1)"]
+        else:
+            tables = ("users", "quotes", "orders", "incidents", "pause")
+            checks = [f"PRAGMA quick_check({table})" for table in tables]
+        for check in checks:
+            (word,) = db.execute(check).fetchone()
+            if word != "ok":
+                raise Damaged(word)
+        self._check_tail()
+
+    def _check_tail(self) -> None:
+        """The last facts are chained, and the tables are where the last fact left them."""
+        before: bytes | None = None
+        expected = max(1, self.position - TAIL)
+        fact: Fact | None = None
+        for position, record, link in self.db.execute(
+            "SELECT position, record, hash FROM facts WHERE position >= ? ORDER BY position", (expected,)
+        ):
+            if position != expected:
+                raise Damaged(f"fact {expected} is missing")
+            before = GENESIS if position == 1 else before
+            if before is not None and chained(before, digest(record)) != link:
+                raise Damaged(f"fact {position} is not what was written")
+            before, expected = link, expected + 1
+            if position == self.position:
+                fact = _decoded(position, record)
+        if isinstance(fact, OrderFact):
+            row = self.db.execute("SELECT state FROM orders WHERE id = ?", (fact.order_id,)).fetchone()
+            after = {state.value for (_, kind), state in ORDER_STEPS.items() if kind is type(fact)}
+            if row is None or row[0] not in after:
+                raise Damaged(f"order {fact.order_id} is not where fact {self.position} left it")
+
+    # Writing
+
+    def commit(self, batches: Sequence[Batch]) -> list[Sequence[Recorded] | QuoteTaken]:
+        """Write batches in one transaction, each all or none; an outcome for each, in their order.
+
+        When this raises, nothing of it was confirmed, and the store must take no more.
+        """
+        with failures_of(self.path):
+            try:
+                self.db.execute("BEGIN IMMEDIATE")
+                outcomes, position, head = self._write(batches)
+                self.db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    if self.db.in_transaction:
+                        self.db.execute("ROLLBACK")
+                raise
+            self.position, self.head = position, head
+            self.commits += 1
+            return outcomes
+
+    def _write(self, batches: Sequence[Batch]) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
+        """All batches at once where no two claims meet, which is nearly always; or else one after the other."""
+        position, head = self.position, self.head
+        for batch in batches:
+            if batch.answer is not None:
+                writing.remember(self.db, batch.answer)
+        changes = [change for batch in batches for change in batch.changes]
+        records = [record for batch in batches for record in batch.records]
+        self.db.execute("SAVEPOINT together")
+        try:
+            recorded = writing.put(self.db, changes, records, position, head)
+        except (writing.ClaimedTwice, writing.Taken):
+            self.db.execute("ROLLBACK TO together")
+            return self._write_singly(batches, position, head)
+        outcomes: list[Sequence[Recorded] | QuoteTaken] = []
+        begin = 0
+        for batch in batches:
+            outcomes.append(recorded[begin : begin + len(batch.changes)])
+            begin += len(batch.changes)
+        if recorded:
+            position, head = recorded[-1].position, recorded[-1].hash
+        return outcomes, position, head
+
+    def _write_singly(
+        self, batches: Sequence[Batch], position: int, head: bytes
+    ) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
+        """Fact by fact, each batch under its savepoint: a claim that comes too late undoes its own batch alone."""
+        outcomes: list[Sequence[Recorded] | QuoteTaken] = []
+        for batch in batches:
+            self.db.execute("SAVEPOINT batch")
+            recorded: list[Recorded] = []
+            at, link = position, head
+            try:
+                for change, record in zip(batch.changes, batch.records, strict=True):
+                    recorded += writing.put(self.db, [change], [record], at, link)
+                    at, link = recorded[-1].position, recorded[-1].hash
+            except writing.Taken as taken:
+                self.db.execute("ROLLBACK TO batch")
+                outcomes.append(self._holder(taken.quote_id))
+            else:
+                outcomes.append(recorded)
+                position, head = at, link
+            self.db.execute("RELEASE batch")
+        return outcomes, position, head
+
+    def _holder(self, quote_id: QuoteId) -> QuoteTaken:
+        row = self.db.execute(
+            "SELECT id, placed_by FROM orders WHERE quote_id = ? AND placed_by <> ''"
+            " AND state NOT IN ('refused', 'withdrawn')",
+            (quote_id,),
+        ).fetchone()
+        return QuoteTaken(*(row or (None, None)))
+
+
+def _prepare(path: Path) -> None:
+    """Make an empty file that only its owner may read: it will hold customers' names. Leave an existing one."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if not path.is_file():
+            raise JournalFailed(f"{path} is not a file, so it cannot be a journal.") from None
+        log = path.with_name(path.name + "-wal")
+        if path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
+            raise Damaged("it is empty, but its write-ahead log is not") from None
+    except FileNotFoundError:
+        raise JournalFailed(f"The journal {path} cannot be created: there is no {path.parent}.") from None
+    else:
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _decoded(position: int, record: bytes) -> Fact:
+    try:
+        return decode(record)
+    except ValueError as error:
+        raise Damaged(f"fact {position} cannot be read: {error}") from None

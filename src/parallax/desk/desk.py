@@ -108,7 +108,7 @@ class Desk:
         self._execution = Execution(self._ledger, venue, self._supervisor, clock, new_id, grace)
         self.tracker = Tracker(self._ledger, self._readings, venue, self._supervisor, clock, random)
         self._upkeep = Upkeep(self.books, self._readings, venue, random)
-        self._first_reads: dict[UserId, asyncio.Task[None]] = {}
+        self._reads: dict[str, asyncio.Task[None]] = {}
         self._forced: dict[str, float] = {}
         self.started_at: datetime | None = None
 
@@ -128,7 +128,7 @@ class Desk:
         for seen in await self._journal.settle_times(LEARNED_FROM):
             self.tracker.settle_times.learn(seen.began_at, seen.not_before, seen.settled_at)
         self.tracker.begin()
-        self._venue.on_status(lambda: self.feed.signal("venue"))
+        self._venue.on_status(lambda _: self.feed.signal("venue"))
         self._supervisor.duty("tracker", "Follows unsettled orders until they settle.", self.tracker.run)
         self._supervisor.duty(
             "reconciliation", "Compares users, quotes and orders with the exchange's lists.", self._upkeep.run
@@ -140,10 +140,15 @@ class Desk:
         self._execution.stopping = True
         self.feed.close()
 
-    async def stop(self) -> None:
-        """Drain, let orders under way get their answers or become unknown, then let go of everything."""
+    async def all_answered(self) -> None:
+        """Return when no order waits for its answer."""
+        await self._execution.all_answered()
+
+    async def stop(self, grace: float = DRAIN) -> None:
+        """Drain, let orders under way get their answers for `grace` seconds or become unknown, then let go of
+        everything."""
         self.drain()
-        await self._supervisor.stop(DRAIN)
+        await self._supervisor.stop(grace)
         await self._journal.close()
         await self._venue.close()
 
@@ -248,14 +253,10 @@ class Desk:
 
     async def know_orders(self, user_id: UserId) -> None:
         """Make sure that a user's orders have been read once; waits a little and never raises for the venue."""
-        if self._readings.orders_age(user_id).read_at is not None:
-            return
-        task = self._first_reads.get(user_id)
-        if task is None:
-            task = self._supervisor.task(f"first orders of {user_id}", self._first_read(user_id))
-            self._first_reads[user_id] = task
-            task.add_done_callback(lambda _: self._first_reads.pop(user_id, None))
-        await asyncio.wait({task}, timeout=PATIENCE)
+        if self._readings.orders_age(user_id).read_at is None:
+            await self._read_once(
+                f"orders {user_id}", lambda: self._readings.read_orders(user_id, Purpose.REFRESH)
+            )
 
     async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
         """Orders of the journal, filtered, sorted and paged."""
@@ -350,12 +351,6 @@ class Desk:
     async def _known_order(self, order_id: OrderId) -> Order | None:
         return self.books.order(order_id) or await self._journal.order(order_id)
 
-    async def _first_read(self, user_id: UserId) -> None:
-        try:
-            await self._readings.read_orders(user_id, Purpose.REFRESH)
-        except VenueUnavailable as error:
-            log.info("orders could not be read", user_id=user_id, error=error.words)
-
     async def _doubt_settled(self, order_id: OrderId) -> None:
         """Give the tracker's first look at a doubted refusal the time to decide."""
         with self.feed.subscribe(lambda change: _is_about(change, order_id)) as news:
@@ -369,17 +364,29 @@ class Desk:
     async def _ask_again(self, what: str, read: Callable[[], Awaitable[None]], age: Age) -> None:
         """Something unknown was asked for: read the list once more, but not more often than people may."""
         loop = asyncio.get_running_loop()
-        if loop.time() - self._forced.get(what, -math.inf) >= FORCED_REFRESH_GAP:
+        lately = loop.time() - self._forced.get(what, -math.inf) < FORCED_REFRESH_GAP
+        if what in self._reads or not lately:
             self._forced[what] = loop.time()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await read()
-            except (VenueUnavailable, TimeoutError):
-                log.info("list could not be read", list=what)
+            await self._read_once(what, read)
         if age.read_at is None:
             raise VenueUnavailable(
                 f"The exchange's {what} are not known here yet, and it cannot be asked: {age.error or 'it is slow.'}"
             )
+
+    async def _read_once(self, what: str, read: Callable[[], Awaitable[None]]) -> None:
+        """Have a list read, once for all who wait for it, and wait a little; what went wrong is with its age."""
+        task = self._reads.get(what)
+        if task is None:
+            task = self._reads[what] = self._supervisor.task(f"read {what}", self._try(what, read))
+            task.add_done_callback(lambda _: self._reads.pop(what, None))
+        await asyncio.wait({task}, timeout=PATIENCE)
+
+    @staticmethod
+    async def _try(what: str, read: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await read()
+        except VenueUnavailable as error:
+            log.info("list could not be read", list=what, error=error.words)
 
 
 def _is_about(change: Change, order_id: OrderId) -> bool:

@@ -116,6 +116,11 @@ class Execution:
         if (task := self._running.get(order_id)) is not None:
             await asyncio.wait({task})
 
+    async def all_answered(self) -> None:
+        """Return when no order waits for its answer."""
+        while self._running:
+            await asyncio.wait(tuple(self._running.values()))
+
     def recover(self) -> list[Fact]:
         """What start-up makes of claims without an answer: they may have been sent, so they are unknown."""
         return [

@@ -154,8 +154,8 @@ class Venue(Protocol):
     @property
     def status(self) -> VenueStatus: ...
 
-    def on_status(self, call: Callable[[], None]) -> None:
-        """Have `call` run whenever `status` changes."""
+    def on_status(self, callback: Callable[[VenueStatus], None]) -> Callable[[], None]:
+        """Call `callback` with each new status; it must not raise. Gives back what ends that."""
         ...
 
     @property
@@ -168,9 +168,7 @@ class Venue(Protocol):
 
     async def request_quote(self) -> VenueQuote: ...
 
-    async def quotes(
-        self, purpose: Purpose = Purpose.REFRESH
-    ) -> Sequence[VenueQuote]: ...
+    async def quotes(self, purpose: Purpose = Purpose.REFRESH) -> Sequence[VenueQuote]: ...
 
     async def orders(self, user_id: UserId, purpose: Purpose) -> Sequence[VenueOrder]:
         """The full list of a user's orders. A list is never shortened: it is all there is, or an error."""

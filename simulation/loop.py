@@ -1,0 +1,196 @@
+"""An event loop without threads, sockets or waiting: time jumps, and callbacks that are ready run in a seeded order.
+
+asyncio promises no order between tasks that are ready at the same instant, and a program must not need one. Shuffling
+them finds the races that first-in-first-out hides. A `Process` is everything that one desk has set going; killing it
+is `kill -9`: no handler runs, no task is cancelled, nothing of it ever takes another step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Handle, TimerHandle
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from heapq import heappop, heappush
+from random import Random
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+MAX_STEPS: Final = 400_000
+"""Callbacks of one run at most: a run takes about 10,000, so one that reaches this is going in circles."""
+
+
+class Stuck(Exception):
+    """Nothing is left to run, or the run never ends."""
+
+
+class Process:
+    """One life of the desk: every callback that descends from it carries it in its context."""
+
+    __slots__ = ("alive", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+
+    def context(self) -> Context:
+        """A context whose tasks and callbacks belong to this process."""
+        context = Context()
+        context.run(_PROCESS.set, self)
+        return context
+
+
+_PROCESS: ContextVar[Process] = ContextVar("process")
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """A loop whose clock stands still while callbacks run, and then jumps to the next one."""
+
+    def __init__(self, random: Random, max_steps: int = MAX_STEPS) -> None:
+        super().__init__()
+        self._max_steps = max_steps
+        self._draw = random.random
+        self._clock = 0.0
+        self._queue: list[Handle] = []
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._made = 0
+        self._killed = False
+        self._graveyard: list[object] = []
+        self._stop_step = -1
+        self._at_step: Callable[[], None] | None = None
+        self.steps = 0
+        """Callbacks run so far."""
+        self.troubles: list[str] = []
+        """What callbacks raised and nobody looked at."""
+
+    # What asyncio asks of a loop
+
+    def time(self) -> float:
+        return self._clock
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        handle = Handle(callback, args, self, context)
+        self._queue.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> TimerHandle:
+        return self.call_at(self._clock + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> TimerHandle:
+        handle = TimerHandle(when, callback, args, self, context)
+        self._made += 1
+        heappush(self._timers, (when, self._made, handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
+        pass  # it is dropped when its time comes
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Any, *, name: object = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        return asyncio.Task(coro, loop=self, name="task" if name is None else str(name), context=context)
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self  # pyright: ignore[reportPrivateUsage]
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.troubles.append(f"{context.get('message')}: {error!r}")
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        raise AssertionError("there are no threads in a simulation")
+
+    # Running
+
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
+        """Run until `future` is done. Raises `Stuck`."""
+        with self._running():
+            task = asyncio.ensure_future(future, loop=self)
+            while not task.done():
+                self._turn()
+            return task.result()
+
+    def at_step(self, step: int, call: Callable[[], None]) -> None:
+        """Have `call` run between two callbacks, before the one of number `step`. One at a time."""
+        self._stop_step, self._at_step = step, call
+
+    def kill(self, process: Process) -> None:
+        """`kill -9`: nothing of the process takes another step."""
+        process.alive = False
+        self._killed = True
+        # Kept until the run is over: freeing them would run their `finally` blocks, and the dead run nothing.
+        self._graveyard.extend(asyncio.all_tasks(self))
+        self._graveyard.append(self._timers.copy())
+
+    def close(self) -> None:
+        """End the run: whatever is still there is freed without being heard of."""
+        with self._running():
+            for task in asyncio.all_tasks(self):
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+                coro = task.get_coro()
+                if isinstance(coro, Coroutine):
+                    try:
+                        coro.close()
+                    except (RuntimeError, ValueError):
+                        continue  # it awaited on its way out, or is the one that is running
+            self._queue.clear()
+            self._timers.clear()
+            self._graveyard.clear()
+        super().close()
+
+    @contextmanager
+    def _running(self) -> Generator[None]:
+        asyncio._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(None)  # pyright: ignore[reportPrivateUsage]
+
+    def _turn(self) -> None:
+        """Run what is ready, in a random order; what that makes ready is of the next turn."""
+        timers, queue = self._timers, self._queue
+        if not queue:
+            while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined] # noqa: SLF001
+                heappop(timers)
+            if not timers:
+                raise Stuck("nothing is left to wait for")
+            self._clock = max(self._clock, timers[0][0])
+        while timers and timers[0][0] <= self._clock:
+            queue.append(heappop(timers)[2])
+        self._queue = []
+        draw = self._draw
+        for last in range(len(queue) - 1, 0, -1):
+            chosen = int(draw() * (last + 1))
+            queue[last], queue[chosen] = queue[chosen], queue[last]
+        for handle in queue:
+            self._step(handle)
+
+    def _step(self, handle: Handle) -> None:
+        if self.steps == self._stop_step and self._at_step is not None:
+            call, self._at_step = self._at_step, None
+            call()
+        self.steps += 1
+        if self.steps > self._max_steps:
+            raise Stuck(f"more than {self._max_steps} steps")
+        if handle._cancelled:  # type: ignore[attr-defined] # noqa: SLF001
+            return
+        if self._killed:
+            process = handle._context.get(_PROCESS)  # type: ignore[attr-defined] # noqa: SLF001
+            if process is not None and not process.alive:
+                self._graveyard.append(handle)
+                return
+        handle._run()  # type: ignore[attr-defined] # noqa: SLF001

@@ -1,0 +1,337 @@
+"""Claim, last check, send once, learn; and what the original got wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from parallax.domain.errors import DeskPaused, DeskStopping, NotFound, QuoteExpired, QuoteTaken
+from parallax.domain.facts import OrderClaimed, OrderSent
+from parallax.domain.identity import QuoteId, UserId
+from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
+from parallax.ports.venue import OrderRequest, Outcome, Refused, Unknown
+from tests.desk.conftest import World, usd
+from tests.desk.scripted import ONE, TWO
+
+Play = Callable[[Any], Any]
+
+
+def test_an_order_is_accepted_followed_and_settled(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        order = await desk.execute(quote.id, ONE, usd("1.08"), "page")
+        assert order.state is OrderState.PENDING
+        assert desk.books.quotes.get(quote.id).state is QuoteState.EXECUTED  # type: ignore[union-attr]
+        world.venue.settle(quote.id)
+        await asyncio.sleep(15)
+        settled = await desk.order(order.id, ONE)
+        assert settled.state is OrderState.COMPLETED
+        assert str(settled.result) == "58.77 PHP"
+        await desk.stop()
+
+    play(scenario)
+
+
+def test_a_second_order_on_a_used_quote_names_the_first(play: Play) -> None:
+    """The original crashed the page without a reason."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        first = await desk.execute(quote.id, ONE, usd(), "page")
+        with pytest.raises(QuoteTaken) as refused:
+            await desk.execute(quote.id, ONE, usd(), "api")
+        assert (refused.value.order_id, refused.value.by) == (first.id, "page")
+        assert len(world.venue.sent) == 1
+
+    play(scenario)
+
+
+def test_a_thousand_at_once_send_one_request(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        answers = await asyncio.gather(
+            *(desk.execute(quote.id, ONE if n % 2 else TWO, usd(), f"api:{n}") for n in range(1000)),
+            return_exceptions=True,
+        )
+        placed = [answer for answer in answers if not isinstance(answer, BaseException)]
+        refused = [answer for answer in answers if isinstance(answer, QuoteTaken)]
+        assert (len(placed), len(refused), len(world.venue.sent)) == (1, 999, 1)
+        assert {error.order_id for error in refused} == {placed[0].id}
+
+    play(scenario)
+
+
+def test_the_claim_is_durable_before_the_request_leaves(play: Play) -> None:
+    """Rule 1."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        durable: list[str] = []
+
+        async def answer(request: OrderRequest) -> Outcome:
+            durable.extend(type(stored.fact).__name__ for stored in await world.journal.facts(0, 1000))
+            return await world.venue.accept(request)
+
+        world.venue.answer = answer
+        await desk.execute(quote.id, ONE, usd(), "page")
+        assert OrderClaimed.__name__ in durable
+
+    play(scenario)
+
+
+def test_an_expired_quote_is_neither_active_nor_executable(play: Play) -> None:
+    """The original kept a quote that was loaded late active past its time ("0m -32s") and executed it."""
+
+    async def scenario(world: World) -> None:
+        late = world.venue.quote(age=timedelta(minutes=5, seconds=32))
+        desk = await world.desk()
+        quote = await desk.quote(late.id)
+        assert quote.status(desk.venue_now()) is QuoteStatus.EXPIRED
+        with pytest.raises(QuoteExpired):
+            await desk.execute(late.id, ONE, usd(), "page")
+        assert not world.venue.sent
+
+    play(scenario)
+
+
+def test_too_late_to_be_safe_is_too_late(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        world.venue.send_margin = timedelta(seconds=3)
+        await asyncio.sleep((quote.expires_at - desk.venue_now()).total_seconds() - 2)
+        with pytest.raises(QuoteExpired):
+            await desk.execute(quote.id, ONE, usd(), "page")
+        assert not world.venue.sent
+
+    play(scenario)
+
+
+def test_expiry_goes_by_the_venues_clock(play: Play) -> None:
+    """Rule 8: the desk's own clock may be wrong by minutes."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        world.clock.shift = timedelta(minutes=-10)
+        await asyncio.sleep(301)
+        with pytest.raises(QuoteExpired):
+            await desk.execute(quote.id, ONE, usd(), "page")
+
+    play(scenario)
+
+
+def test_the_last_check_withdraws_what_came_too_late(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        await asyncio.sleep(290)
+        slow = world.journal.append
+
+        def appended(changes: Any) -> Any:  # the claim takes long to become durable
+            world.venue.clock.offset = timedelta(seconds=60)
+            return slow(changes)
+
+        world.journal.append = appended
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert order.state is OrderState.WITHDRAWN
+        assert not world.venue.sent
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("cause", ["timeout", "connection_lost", "status_503", "unreadable_answer"])
+def test_no_clear_answer_is_unknown_and_never_sent_again(play: Play, cause: str) -> None:
+    """Rule 3."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def answer(_: OrderRequest) -> Outcome:
+            return Unknown(cause, "no clear answer")
+
+        world.venue.answer = answer
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert order.state is OrderState.UNKNOWN
+        with pytest.raises(QuoteTaken):
+            await desk.execute(quote.id, ONE, usd(), "page")
+        await asyncio.sleep(200)
+        assert (await desk.order(order.id)).state is OrderState.UNKNOWN
+        assert len(world.venue.sent) == 1
+        await asyncio.sleep(250)
+        proven = await desk.order(order.id)
+        assert (proven.state, proven.absences) == (OrderState.NOT_PLACED, 3)
+        assert len(world.venue.sent) == 1
+
+    play(scenario)
+
+
+def test_a_lost_answer_is_found_by_the_quotes_id(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def answer(request: OrderRequest) -> Outcome:
+            await world.venue.accept(request)
+            return Unknown("connection_lost", "the connection was lost")
+
+        world.venue.answer = answer
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert order.state is OrderState.UNKNOWN
+        await asyncio.sleep(3)
+        found = await desk.order(order.id)
+        assert found.state is OrderState.PENDING
+        assert found.venue_order_id == world.venue.order_list[0].id
+        assert len(desk.books.orders_of(ONE)) == 1
+
+    play(scenario)
+
+
+def test_an_explicit_refusal_of_the_amount_frees_the_quote(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def refuse(_: OrderRequest) -> Outcome:
+            return Refused(422, ("from_amount: is too small",), leaves_quote_usable=True, about_amount=True)
+
+        world.venue.answer = refuse
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert (order.state, order.reasons) == (OrderState.REFUSED, ("from_amount: is too small",))
+        world.venue.answer = world.venue.accept
+        again = await desk.execute(quote.id, ONE, usd("200"), "page")
+        assert again.state is OrderState.PENDING
+
+    play(scenario)
+
+
+def test_a_refusal_that_our_own_twin_caused_is_not_believed(play: Play) -> None:
+    """A proxy sent our one request twice; the second copy was refused because the first was accepted."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def twice(request: OrderRequest) -> Outcome:
+            await world.venue.accept(request)
+            return Refused(422, ("quote_id: has been used",), leaves_quote_usable=False)
+
+        world.venue.answer = twice
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert order.state is OrderState.PENDING
+        assert (await desk.quote(quote.id)).state is QuoteState.EXECUTED
+
+    play(scenario)
+
+
+def test_a_refusal_is_confirmed_when_someone_else_is_seen_to_have_the_quote(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        world.venue.place(quote.id, ONE, "7")
+
+        async def used(_: OrderRequest) -> Outcome:
+            return Refused(422, ("quote_id: has been used",), leaves_quote_usable=False)
+
+        world.venue.answer = used
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert order.state is OrderState.REFUSED
+        assert (await desk.quote(quote.id)).state is QuoteState.EXECUTED
+        assert [o.adopted for o in desk.books.orders_of(ONE)].count(True) == 1
+
+    play(scenario)
+
+
+def test_a_caller_who_goes_away_does_not_stop_the_order(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        for delay in (0.0, 0.0001, 0.01, 0.05):
+            quote = await world.quote(desk)
+            caller = asyncio.create_task(desk.execute(quote.id, ONE, usd(), "page"))
+            await asyncio.sleep(delay)
+            caller.cancel()
+            await asyncio.sleep(1)
+            orders = [order for order in desk.books.orders_of(ONE) if order.quote_id == quote.id]
+            assert [order.state for order in orders] in ([], [OrderState.PENDING])
+            assert sum(request.quote_id == quote.id for request in world.venue.sent) == len(orders)
+
+    play(scenario)
+
+
+def test_a_stop_while_an_answer_is_awaited_leaves_the_order_unknown(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def hang(request: OrderRequest) -> Outcome:
+            await world.venue.accept(request)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.venue.answer = hang
+        caller = asyncio.create_task(desk.execute(quote.id, ONE, usd(), "page"))
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        await desk.stop()
+        assert asyncio.get_running_loop().time() - began <= 10
+        await asyncio.gather(caller, return_exceptions=True)
+        (order,) = desk.books.orders_of(ONE)
+        assert order.state is OrderState.UNKNOWN
+        world.venue.answer = world.venue.accept
+        again = await world.desk()
+        await asyncio.sleep(3)
+        assert (await again.order(order.id)).state is OrderState.PENDING
+        assert len(world.venue.sent) == 1
+
+    play(scenario)
+
+
+def test_a_stopping_desk_and_a_paused_one_take_nothing_new(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        await desk.pause("  month-end\naudit ", "page")
+        with pytest.raises(DeskPaused, match="month-end audit"):
+            await desk.execute(quote.id, ONE, usd(), "page")
+        await desk.resume("page")
+        desk.drain()
+        with pytest.raises(DeskStopping):
+            await desk.execute(quote.id, ONE, usd(), "page")
+        with pytest.raises(DeskStopping):
+            await desk.request_quote("page")
+        assert not world.venue.sent
+
+    play(scenario)
+
+
+def test_unknown_users_and_quotes_are_not_found(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        with pytest.raises(NotFound, match="user"):
+            await desk.execute(quote.id, UserId("nobody"), usd(), "page")
+        with pytest.raises(NotFound, match="quote"):
+            await desk.execute(QuoteId("nothing"), ONE, usd(), "page")
+
+    play(scenario)
+
+
+def test_what_was_sent_is_written_down(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        order = await desk.execute(quote.id, ONE, usd("12.50"), "page")
+        facts = [stored.fact for stored in await desk.order_facts(order.id)]
+        sent = next(fact for fact in facts if isinstance(fact, OrderSent))
+        assert sent.request == (f'{{"quote_id":"{quote.id}","user_id":"{ONE}","from_amount":"12.50"}}')
+
+    play(scenario)

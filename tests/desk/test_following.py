@@ -1,0 +1,320 @@
+"""Tracker, reconciliation, recovery: following orders to their end, and believing evidence only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from parallax.domain.errors import NotFound, VenueUnavailable
+from parallax.domain.facts import IncidentKind
+from parallax.domain.identity import OrderId, UserId
+from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
+from parallax.ports.venue import OrderRequest, Outcome, Unknown, VenueOrderStatus
+from tests.desk.conftest import World, usd
+from tests.desk.scripted import ONE, TWO
+
+Play = Callable[[Any], Any]
+
+
+def test_each_user_sees_only_their_own_orders(play: Play) -> None:
+    """The original showed everybody's orders to everyone."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        first, second = await world.quote(desk), await world.quote(desk)
+        mine = await desk.execute(first.id, ONE, usd(), "page")
+        theirs = await desk.execute(second.id, TWO, usd(), "page")
+        assert [order.id for order in desk.books.orders_of(ONE)] == [mine.id]
+        assert [order.id for order in desk.books.orders_of(TWO)] == [theirs.id]
+        with pytest.raises(NotFound):
+            await desk.order(theirs.id, ONE)
+
+    play(scenario)
+
+
+def test_news_of_one_order_leaves_the_others_alone(play: Play) -> None:
+    """In the original one order's news changed another order's page."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        first, second = await world.quote(desk), await world.quote(desk)
+        a = await desk.execute(first.id, ONE, usd("1"), "page")
+        b = await desk.execute(second.id, ONE, usd("2"), "page")
+        with desk.feed.subscribe(lambda change: change.order is not None) as news:
+            world.venue.settle(first.id, VenueOrderStatus.FAILED)
+            await asyncio.sleep(12)
+            told = [record.change.order.id for record in news.take().records if record.change.order]
+        assert told == [a.id]
+        assert (await desk.order(a.id)).state is OrderState.FAILED
+        assert (await desk.order(b.id)).state is OrderState.PENDING
+
+    play(scenario)
+
+
+def test_failing_looks_lose_nothing_and_it_never_gives_up(play: Play) -> None:
+    """In the original four failing polls at once wiped all state."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quotes = [await world.quote(desk) for _ in range(5)]
+        orders = [await desk.execute(quote.id, ONE, usd(), "page") for quote in quotes]
+        world.venue.down = True
+        await asyncio.sleep(1800)
+        assert {(await desk.order(order.id)).state for order in orders} == {OrderState.PENDING}
+        assert len(desk.books.quotes) == 5
+        for quote in quotes:
+            world.venue.settle(quote.id)
+        world.venue.down = False
+        await asyncio.sleep(130)
+        assert {(await desk.order(order.id)).state for order in orders} == {OrderState.COMPLETED}
+
+    play(scenario)
+
+
+def test_many_orders_of_one_user_share_a_look(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        for _ in range(50):
+            quote = await world.quote(desk)
+            await desk.execute(quote.id, ONE, usd(), "page")
+        world.venue.calls.clear()
+        for order in list(world.venue.order_list):
+            world.venue.settle(order.quote_id)
+        await asyncio.sleep(20)
+        assert not desk.books.open_orders(ONE)
+        assert world.calls("orders") <= 3
+        await asyncio.sleep(30)
+        assert world.calls("orders") <= 4  # nothing is followed any more
+
+    play(scenario)
+
+
+def test_a_used_quote_stays_used_after_a_restart(play: Play) -> None:
+    """In the original it became active again."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        await desk.stop()
+        again = await world.desk()
+        assert (await again.quote(quote.id)).status(again.venue_now()) is QuoteStatus.EXECUTED
+        assert (await again.order(order.id, ONE)).state is OrderState.PENDING
+        world.venue.settle(quote.id)
+        await asyncio.sleep(15)
+        assert (await again.order(order.id, ONE)).state is OrderState.COMPLETED
+
+    play(scenario)
+
+
+def test_deep_links_work_at_once_after_a_restart_and_while_the_venue_is_down(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        await desk.stop()
+        world.venue.down = True
+        again = world.build()
+        await again.start()
+        assert (await again.user(ONE)).name == "User One"
+        assert (await again.quote(quote.id)).id == quote.id
+        assert (await again.order(order.id, ONE)).id == order.id
+
+    play(scenario)
+
+
+def test_unknown_ids_are_not_found_and_say_when_that_cannot_be_known(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        with pytest.raises(NotFound):
+            await desk.user(UserId("nobody"))
+        with pytest.raises(NotFound):
+            await desk.order(OrderId("nothing"), ONE)
+        world.venue.down = True
+        with pytest.raises(VenueUnavailable):
+            await desk.order(OrderId("nothing"), TWO)
+
+    play(scenario)
+
+
+def test_orders_placed_elsewhere_are_adopted_and_their_quotes_executed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = world.venue.quote()
+        placed = world.venue.place(quote.id, ONE, "250.5")
+        await desk.know_orders(ONE)
+        (order,) = desk.books.orders_of(ONE)
+        assert order.adopted
+        assert order.venue_order_id == placed.id
+        assert str(order.result) == "13632.21 PHP"
+        assert (await desk.quote(quote.id)).state is QuoteState.EXECUTED
+        world.venue.settle(quote.id)
+        await asyncio.sleep(15)
+        assert (await desk.order(order.id, ONE)).state is OrderState.COMPLETED
+        assert not desk.books.open_incidents()
+
+    play(scenario)
+
+
+def test_a_settled_order_never_changes_and_a_contradiction_is_an_incident_once(play: Play) -> None:
+    """Rule 4."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        world.venue.settle(quote.id, VenueOrderStatus.COMPLETED)
+        await asyncio.sleep(15)
+        world.venue.settle(quote.id, VenueOrderStatus.FAILED)
+        for _ in range(3):
+            await asyncio.sleep(6)
+            await desk.refresh("orders", ONE)
+        assert (await desk.order(order.id)).state is OrderState.COMPLETED
+        assert [incident.kind for incident in desk.books.open_incidents()] == [
+            IncidentKind.SETTLED_ORDER_CHANGED
+        ]
+        incident = desk.books.open_incidents()[0]
+        await desk.resolve_incident(incident.id, "page", "confirmed by phone")
+        await asyncio.sleep(6)
+        await desk.refresh("orders", ONE)
+        assert not desk.books.open_incidents()
+
+    play(scenario)
+
+
+def test_two_orders_on_one_quote_and_one_under_another_user_are_incidents(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        await desk.execute(quote.id, ONE, usd(), "page")
+        world.venue.place(quote.id, TWO, "100")
+        await desk.know_orders(TWO)
+        assert {incident.kind for incident in desk.books.open_incidents()} == {
+            IncidentKind.TWO_ORDERS_ON_ONE_QUOTE
+        }
+        assert len(desk.books.orders_of(TWO)) == 1
+
+    play(scenario)
+
+
+def test_an_order_that_appears_after_its_absence_was_proven_is_an_incident(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def lost(_: OrderRequest) -> Outcome:
+            return Unknown("timeout", "no answer")
+
+        world.venue.answer = lost
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        await asyncio.sleep(500)
+        assert (await desk.order(order.id)).state is OrderState.NOT_PLACED
+        world.venue.place(quote.id, ONE, "100")
+        await desk.refresh("orders", ONE)
+        assert (await desk.order(order.id)).state is OrderState.NOT_PLACED
+        assert [incident.kind for incident in desk.books.open_incidents()] == [
+            IncidentKind.ORDER_AFTER_ABSENCE
+        ]
+        assert [o.adopted for o in desk.books.orders_of(ONE)] == [False, True]
+
+    play(scenario)
+
+
+def test_failed_reads_and_early_reads_prove_nothing(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def lost(_: OrderRequest) -> Outcome:
+            world.venue.down = True
+            return Unknown("timeout", "no answer")
+
+        world.venue.answer = lost
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        await asyncio.sleep(3000)
+        still = await desk.order(order.id)
+        assert (still.state, still.absences) == (OrderState.UNKNOWN, 0)
+        world.venue.down = False
+        await asyncio.sleep(90)
+        assert (await desk.order(order.id)).state is OrderState.NOT_PLACED
+
+    play(scenario)
+
+
+def test_a_clock_that_jumps_ahead_proves_nothing_early(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def lost(_: OrderRequest) -> Outcome:
+            return Unknown("timeout", "no answer")
+
+        world.venue.answer = lost
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        world.clock.shift = timedelta(hours=1)
+        await asyncio.sleep(240)
+        assert (await desk.order(order.id)).state is OrderState.UNKNOWN
+
+    play(scenario)
+
+
+def test_a_crash_between_claim_and_answer_is_unknown_then_found(play: Play) -> None:
+    """Rule 5."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        reached = asyncio.Event()
+
+        async def crash(request: OrderRequest) -> Outcome:
+            await world.venue.accept(request)
+            reached.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.venue.answer = crash
+        caller = asyncio.create_task(desk.execute(quote.id, ONE, usd(), "page"))
+        await reached.wait()
+        me = asyncio.current_task()
+        for task in asyncio.all_tasks():
+            if task not in (me, caller):
+                task.cancel()
+        world.venue.answer = world.venue.accept
+        again = await world.desk()
+        (order,) = again.books.orders_of(ONE)
+        assert order.state in (OrderState.UNKNOWN, OrderState.PENDING)
+        await asyncio.sleep(3)
+        assert (await again.order(order.id)).state is OrderState.PENDING
+        assert len(world.venue.sent) == 1
+
+    play(scenario)
+
+
+def test_fifty_readers_cost_one_call_a_list(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        await asyncio.gather(*(desk.know_orders(ONE) for _ in range(50)))
+        await asyncio.gather(*(desk.know_orders(ONE) for _ in range(50)))
+        assert (world.calls("users"), world.calls("quotes"), world.calls("orders")) == (1, 1, 1)
+
+    play(scenario)
+
+
+def test_a_hanging_venue_holds_nobody_up(play: Play) -> None:
+    """In the original a hanging exchange hung the page for ever."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        never = asyncio.Event()
+        world.venue.before_reply = lambda: never.wait()  # type: ignore[assignment, return-value]
+        began = asyncio.get_running_loop().time()
+        await desk.know_orders(ONE)
+        assert asyncio.get_running_loop().time() - began <= 2.5
+        assert desk.books.orders_of(ONE) == []
+        assert len(desk.users()) == 2
+
+    play(scenario)

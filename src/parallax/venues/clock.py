@@ -26,7 +26,9 @@ DATE_RESOLUTION: Final = 1.0
 
 STALE_DATE: Final = 1.0
 """Seconds by which a `Date` may be old at a server that renews its header text once a second (uvicorn and cowboy
-do). Assumed of a venue from the first time that its answers show it."""
+do). Assumed of a venue from the first time that its answers show it. One that renews it at the same moment of
+every second cannot be told from one whose clock is slow: then the estimate is up to this much early, on the side
+where the venue itself says no."""
 
 GRAIN: Final = 0.002
 """Seconds by which a loop's clock may run behind the moment it is read (uvloop's counts milliseconds)."""

@@ -100,7 +100,7 @@ def _envelope(node: object, found: _Found, depth: int) -> None:
         answer = cast("dict[str, object]", node)
         for key in _ERROR_KEYS:
             value = answer.get(key)
-            if isinstance(value, dict | list) or (key == "error" and isinstance(value, str)):
+            if isinstance(value, dict | list) or (key in _ERROR_KEYS[:2] and isinstance(value, str)):
                 _errors(cast("object", value), found, depth - 1)
         for key in _MESSAGE_KEYS:
             value = answer.get(key)

@@ -70,6 +70,11 @@ class Books:
             if (quote := self.quotes.get(quote_id))
         ]
 
+    def quote_before(self, quote: Quote) -> Quote | None:
+        """The quote that was created last before another."""
+        place = bisect_left(self._quotes_by_time, (quote.created_at, quote.id))
+        return self.quotes.get(self._quotes_by_time[place - 1][1]) if place else None
+
     def orders_of(self, user_id: UserId) -> list[Order]:
         """A user's live and recent orders, oldest first."""
         return [

@@ -10,6 +10,8 @@ from statistics import mean
 
 from bench.report import Row, at_most, percentile, show
 from bench.virtual import World, play
+from parallax.desk.settle_times import RUNGS, SettleTimes
+from parallax.desk.tracker import GAP
 from parallax.domain.errors import DeskError
 from parallax.ports.journal import OrderQuery
 from parallax.sandbox import SandboxSettings
@@ -19,32 +21,52 @@ LONE_ORDERS = 600
 
 def run(title: str) -> bool:
     """Measure and print; returns whether every bar holds."""
+    show("what a look more or less buys (no bars; the second row of each is what the desk does)", curves())
     rows = [*lone_orders(), *hundred_orders(), *thousand_pending(), *fifty_tabs(), *hanging(), *failing()]
     return show(title, rows)
 
 
 def lone_orders() -> list[Row]:
     """One order at a time, for long enough that the settle times are learned and stay learned."""
+    calls, delays = _lone(RUNGS, LONE_ORDERS)
+    return [
+        at_most("a lone order: calls, its POST included (mean)", calls, 3.1, original="3"),
+        at_most("a lone order: settled → shown, p50", percentile(delays, 0.5), 1.0, " s", "2.5 s"),
+        at_most("a lone order: settled → shown, p95", percentile(delays, 0.95), 2.0, " s", "4.8 s"),
+    ]
 
-    async def scenario() -> tuple[list[float], list[float]]:
+
+def curves() -> list[Row]:
+    """Calls against delay: for a lone order by the number of planned looks, for a crowd by the gap between looks."""
+    rows: list[Row] = []
+    for shares in ((1 / 2, 0.99), RUNGS, (1 / 4, 1 / 2, 3 / 4, 0.99), (0.2, 0.4, 0.6, 0.8, 0.99)):
+        calls, delays = _lone(shares, 200)
+        seconds = f"p50 {percentile(delays, 0.5):.2f} s, p95 {percentile(delays, 0.95):.2f} s"
+        rows.append(Row(f"a lone order, {len(shares)} planned looks", f"{calls:.2f} calls, {seconds}"))
+    for gap in (0.8, GAP, 3.2):
+        rate, p95 = _crowd(gap)
+        rows.append(
+            Row(f"1,000 pending orders, a look every {gap:g} s", f"{rate:.2f} calls/s, p95 {p95:.2f} s")
+        )
+    return rows
+
+
+def _lone(shares: tuple[float, ...], orders: int) -> tuple[float, list[float]]:
+    async def scenario() -> tuple[float, list[float]]:
         world = World(seed=1)
+        world.desk.tracker.settle_times = SettleTimes(shares)
         await world.start()
         calls: list[float] = []
-        for _ in range(LONE_ORDERS):
+        for _ in range(orders):
             world.exchange.stats.clear()
             await world.order()
             await world.settled()
             seen = world.calls()
             calls.append(seen.get("order_create", 0) + seen.get("orders", 0) + seen.get("order", 0))
             await asyncio.sleep(world.random.uniform(0, 3))
-        return calls, world.delays()
+        return mean(calls), world.delays()
 
-    calls, delays = play(scenario)
-    return [
-        at_most("a lone order: calls, its POST included (mean)", mean(calls), 3.1, original="3"),
-        at_most("a lone order: settled → shown, p50", percentile(delays, 0.5), 1.0, " s", "2.5 s"),
-        at_most("a lone order: settled → shown, p95", percentile(delays, 0.95), 2.0, " s", "4.8 s"),
-    ]
+    return play(scenario)
 
 
 def hundred_orders() -> list[Row]:
@@ -68,30 +90,31 @@ def hundred_orders() -> list[Row]:
 
 def thousand_pending() -> list[Row]:
     """A thousand pending orders of three users, kept up for a minute by new ones."""
-
-    async def scenario() -> tuple[float, float]:
-        world = World(seed=3)
-        await world.start()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + 70
-        placing = [asyncio.create_task(_keep_placing(world, n % 3, until)) for n in range(1_000)]
-        await asyncio.sleep(20)
-        world.exchange.stats.clear()
-        world.shown.clear()
-        began = loop.time()
-        await asyncio.sleep(40)
-        seconds = loop.time() - began
-        looks = world.calls().get("orders", 0) + world.calls().get("order", 0)
-        delays = world.delays()
-        for task in placing:
-            task.cancel()
-        return looks / seconds, percentile(delays, 0.95)
-
-    rate, p95 = play(scenario)
+    rate, p95 = _crowd(GAP)
     return [
         at_most("1,000 pending orders of 3 users: calls a second", rate, 2, "/s", "200/s"),
         at_most("1,000 pending orders of 3 users: settled → shown, p95", p95, 2, " s"),
     ]
+
+
+def _crowd(gap: float) -> tuple[float, float]:
+    async def scenario() -> tuple[float, float]:
+        world = World(seed=3)
+        world.desk.tracker.gap = gap
+        await world.start()
+        loop = asyncio.get_running_loop()
+        placing = [asyncio.create_task(_keep_placing(world, n % 3, loop.time() + 60)) for n in range(1_000)]
+        await asyncio.sleep(20)
+        world.exchange.stats.clear()
+        world.shown.clear()
+        await asyncio.sleep(30)
+        looks = world.calls().get("orders", 0) + world.calls().get("order", 0)
+        p95 = percentile(world.delays(), 0.95)
+        for task in placing:
+            task.cancel()
+        return looks / 30, p95
+
+    return play(scenario)
 
 
 async def _keep_placing(world: World, user: int, until: float) -> None:

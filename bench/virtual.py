@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,8 +18,8 @@ import structlog
 from parallax.desk.desk import Desk
 from parallax.domain.identity import OrderId, UserId
 from parallax.domain.money import parse_amount
-from parallax.domain.state import Change
 from parallax.journal.memory import MemoryJournal
+from parallax.ports.journal import Recorded
 from parallax.sandbox import Exchange, InProcess, SandboxSettings, create_app
 from parallax.venues.budget import Limits
 from parallax.venues.exchange_api import ExchangeApi
@@ -104,7 +104,7 @@ class World:
     async def start(self) -> None:
         """Start the desk and let it read its lists."""
         await self.desk.start()
-        self.desk.feed.hook(lambda records: [self._note(record.change) for record in records] and None)
+        self.desk.feed.hook(self._note)
         await asyncio.sleep(1)
 
     async def order(self, user: int = 0) -> OrderId:
@@ -140,12 +140,13 @@ class World:
         """Calls that reached the exchange, by kind."""
         return dict(self.exchange.stats.calls)
 
-    def _note(self, change: Change) -> None:
-        order = change.order
-        if order is not None and order.state.settled:
-            self.shown.setdefault(order.id, self.clock.now())
-            if (waiting := self._waiting.pop(order.id, None)) is not None:
-                waiting.set()
+    def _note(self, records: Sequence[Recorded]) -> None:
+        for record in records:
+            order = record.change.order
+            if order is not None and order.state.settled:
+                self.shown.setdefault(order.id, self.clock.now())
+                if (waiting := self._waiting.pop(order.id, None)) is not None:
+                    waiting.set()
 
 
 def play(scenario: Callable[[], Awaitable[T]], seed: int = 0) -> T:

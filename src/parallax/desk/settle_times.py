@@ -25,9 +25,16 @@ MEMORY: Final = 0.98
 """What an order counts for after each later one: about the last hundred orders rule."""
 
 DOUBT: Final = 0.05
-"""The share of an observation that is spread evenly over its interval, whatever is believed."""
+"""The share of an observation at the first look that is spread evenly over all ages before it, whatever is
+believed: nobody has ever looked earlier, and someone should, now and then."""
 
-RUNGS: Final = (1 / 3, 2 / 3, 0.995)
+TOO_EARLY: Final = 0.6
+"""When a larger share than this has settled by the first look, which is meant for a third, the looks are too late."""
+
+LATER_DOUBT: Final = 0.01
+"""The same for intervals between two looks."""
+
+RUNGS: Final = (1 / 3, 2 / 3, 0.99)
 """The looks at a lone order, as quantiles of the settle time: three well-placed ones cost two calls on average."""
 
 LAST_RUNG_SLACK: Final = 0.05
@@ -37,11 +44,13 @@ LAST_RUNG_SLACK: Final = 0.05
 class SettleTimes:
     """A decaying histogram of settle times."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: tuple[float, ...] = RUNGS) -> None:
+        self._shares = shares
         bins = int(HORIZON / BIN)
         low, high = (int(edge / BIN) for edge in FIRST_GUESS)
         self._mass = [GUESS_WEIGHT / (high - low) if low <= i < high else 0.0 for i in range(bins)]
         self._rungs: tuple[float, ...] | None = None
+        self._early = RUNGS[0]
         self.seen = 0
 
     def learn(self, answered_at: datetime, pending_at: datetime | None, settled_at: datetime) -> None:
@@ -56,10 +65,14 @@ class SettleTimes:
         inside = self._mass[low : high + 1]
         believed = sum(inside)
         count = len(inside)
+        first = pending_at <= 0
+        self._early = MEMORY * self._early + (1 - MEMORY) * first
+        # Most orders settled before the first look: nearly nothing is known of when, so belief counts for little.
+        doubt = (DOUBT + max(0.0, self._early - TOO_EARLY)) if first else LATER_DOUBT
         self._mass = [mass * MEMORY for mass in self._mass]
         for i, mass in enumerate(inside):
             share = mass / believed if believed > 0 else 1 / count
-            self._mass[low + i] += (1 - DOUBT) * share + DOUBT / count
+            self._mass[low + i] += (1 - doubt) * share + doubt / count
         self.seen += 1
         self._rungs = None
 
@@ -77,7 +90,7 @@ class SettleTimes:
     def rungs(self) -> tuple[float, ...]:
         """The ages, in seconds, at which an order is worth a look."""
         if self._rungs is None:
-            ages = [self.quantile(share) for share in RUNGS]
+            ages = [self.quantile(share) for share in self._shares]
             ages[-1] += LAST_RUNG_SLACK
             self._rungs = tuple(ages)
         return self._rungs

@@ -79,6 +79,7 @@ class Tracker:
         self._clock = clock
         self._random = random
         self.settle_times = SettleTimes()
+        self.gap = GAP
         self._watches: dict[UserId, _Watch] = {}
         self._heap: list[tuple[float, UserId]] = []
         self._since: dict[OrderId, float] = {}
@@ -165,7 +166,7 @@ class Tracker:
             wanted = watch.ended + min(2.0 ** (watch.failures - 1), LONGEST_RETRY)
         else:
             wanted = min(self._next_look(order, now, watch) for order in orders)
-        wanted = max(wanted, watch.last_began + GAP)
+        wanted = max(wanted, watch.last_began + self.gap)
         watch.due = now + max(0.0, wanted - now) * self._random.uniform(1 - JITTER, 1 + JITTER)
         heapq.heappush(self._heap, (watch.due, user_id))
         self._wake.set()

@@ -1,0 +1,47 @@
+"""The desk learns how long orders take at this venue, from looks alone."""
+
+from __future__ import annotations
+
+from random import Random
+from statistics import mean, median
+
+import pytest
+
+from parallax.desk.settle_times import SettleTimes
+
+
+def follow(times: SettleTimes, settles_at: float) -> tuple[int, float]:
+    """Look at one order until it has settled: how many looks, and how late the last one was."""
+    age, looks = 0.0, 0
+    while True:
+        look = times.next_look(age)
+        assert look > age
+        looks += 1
+        if look >= settles_at:
+            times.observe(age, look)
+            return looks, look - settles_at
+        age = look
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.6), (1.0, 2.0), (5.0, 10.0), (20.0, 40.0)])
+def test_looks_come_to_be_well_placed_whatever_the_venue_takes(low: float, high: float) -> None:
+    random, times = Random(1), SettleTimes()
+    seen = [follow(times, random.uniform(low, high)) for _ in range(800)][-300:]
+    assert mean(looks for looks, _ in seen) <= 2.4
+    assert median(late for _, late in seen) <= max(0.2 * high, 0.3)
+
+
+def test_before_anything_is_learned_it_goes_by_what_the_exchange_documents() -> None:
+    assert [round(age, 1) for age in SettleTimes().rungs] == [6.7, 8.3, 10.0]
+
+
+def test_an_old_order_is_looked_at_ever_more_rarely_up_to_a_minute() -> None:
+    times, age, gaps = SettleTimes(), 0.0, list[float]()
+    for _ in range(60):
+        look = times.next_look(age)
+        gaps.append(look - age)
+        age = look
+    assert gaps[3:] == sorted(gaps[3:])
+    assert max(gaps) == 60.0
+    assert times.overdue(60)
+    assert not times.overdue(10)

@@ -1,55 +1,66 @@
 """Serving: one process, one loop, the desk behind uvicorn; and a stop that loses nothing.
 
-On SIGTERM or SIGINT the desk takes nothing new at once, open event streams end, requests under way get their answers,
-and everything is over within ten seconds.
+On SIGTERM or SIGINT the desk takes nothing new at once, open event streams end, requests and orders under way get
+their answers, and everything is over within ten seconds. A second signal ends the waiting: orders without an answer
+are unknown then, and looked for after the next start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import socket
 import sys
-from types import FrameType
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Final
 
 import structlog
 import uvicorn
+import uvloop
+from starlette.types import ASGIApp
 
-from parallax.bootstrap import OpenDesk, open_desk
+from parallax.bootstrap import CannotStart, OpenDesk, open_desk
+from parallax.desk.desk import DRAIN, Desk
 from parallax.settings import Settings
 
-DRAIN_SECONDS: Final = 8
-"""How long requests under way may take once the desk stops: as long as an order may wait for its answer."""
+ANSWER_SECONDS: Final = 7
+"""How long requests under way may take once the desk stops; then their connections are closed. Orders may take
+`DRAIN` seconds in all, whoever asked for them."""
 
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted."""
 
 
-async def serve_desk(settings: Settings, *, in_memory: bool = False) -> None:
-    """Serve until told to stop. Raises `OSError` when the port is taken, `JournalFailed`."""
+def run(settings: Settings, *, in_memory: bool = False) -> None:
+    """Serve until told to stop. Raises `JournalFailed` or `CannotStart` when it cannot be begun."""
+    set_up_logging()
+    # The socket first: a taken port is known before anything else is touched.
+    with (
+        closing(bind(settings.host, settings.port)) as listening,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(serve(settings, listening, in_memory=in_memory))
+
+
+async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool = False) -> None:
+    """Serve on a listening socket until SIGTERM or SIGINT. Raises as `run` does."""
     from parallax.web.app import create_app
 
-    set_up_logging()
-    with bind(settings.host, settings.port) as sock:
-        async with open_desk(settings, in_memory=in_memory) as opened:
-            server = _Server(
-                uvicorn.Config(
-                    create_app(opened.desk),
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    server_header=False,
-                    timeout_graceful_shutdown=DRAIN_SECONDS,
-                    backlog=BACKLOG,
-                ),
-                opened,
-            )
-            announce(settings, opened, in_memory=in_memory)
-            await server.serve(sockets=[sock])
+    stop = Stop()
+    with stop.on_signals():
+        async with open_desk(settings, in_memory=in_memory, last_wait=stop.last_wait) as opened:
+            if stop.asked.is_set():
+                return
+            app = create_app(opened.desk, drill=opened.drill, operations=opened.operations)
+            server = Server(app, ready=lambda: announce(opened, in_memory=in_memory))
+            stop.tell(opened.desk, server)
+            await server.serve(sockets=[listening])
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, so that a taken port is known before anything else starts. Raises `OSError`."""
+    """A listening socket. Raises `CannotStart` when it is not to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -59,19 +70,22 @@ def bind(host: str, port: int) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise OSError(f"{host}:{port}: {error.strerror}") from None
+        raise CannotStart(
+            f"Port {port} of {host} cannot be served at ({error.strerror}); free it, or name another in PORT."
+        ) from None
     return sock
 
 
-def announce(settings: Settings, opened: OpenDesk, *, in_memory: bool) -> None:
+def announce(opened: OpenDesk, *, in_memory: bool) -> None:
     """The first lines that a person sees."""
-    if opened.sandbox_url:
+    settings = opened.settings
+    if opened.sandbox:
         say("No API_KEY is set: this desk uses the bundled SANDBOX exchange. No real money moves.")
-        say(f"  sandbox   {opened.sandbox_url}")
+        say(f"  sandbox   {opened.sandbox.url}")
     else:
         say(f"This desk trades at {settings.api_url}.")
     say(f"  journal   {'in memory: gone when the desk stops' if in_memory else settings.journal}")
-    host = "localhost" if settings.host == "127.0.0.1" else settings.host
+    host = {"127.0.0.1": "localhost", "::1": "[::1]"}.get(settings.host, settings.host)
     say(f"  desk      http://{host}:{settings.port}")
     say("Press Ctrl+C to stop.")
 
@@ -99,13 +113,89 @@ def set_up_logging() -> None:
     )
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which has the desk drain as soon as it is told to stop."""
+class Stop:
+    """The way from a signal to the end: told once, everything drains; told again, nothing is waited for."""
 
-    def __init__(self, config: uvicorn.Config, opened: OpenDesk) -> None:
-        super().__init__(config)
-        self._opened = opened
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hastened = asyncio.Event()
+        self._deadline = 0.0
+        self._desk: Desk | None = None
+        self._server: Server | None = None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._opened.desk.drain()
-        super().handle_exit(sig, frame)
+    def on_signals(self) -> AbstractContextManager[None]:
+        """Listen to SIGINT and SIGTERM while in this context."""
+        return _Listening(self._signalled)
+
+    def tell(self, desk: Desk, server: Server) -> None:
+        """Who is to hear of it."""
+        self._desk, self._server = desk, server
+
+    async def last_wait(self, desk: Desk) -> None:
+        """Return when every order has its answer, the time for that is over, or the stop is hastened."""
+        loop = asyncio.get_running_loop()
+        answered = asyncio.create_task(desk.all_answered())
+        hastened = asyncio.create_task(self.hastened.wait())
+        left = max(0.0, (self._deadline or loop.time() + DRAIN) - loop.time())
+        await asyncio.wait({answered, hastened}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        answered.cancel()
+        hastened.cancel()
+
+    def _signalled(self) -> None:
+        if self.asked.is_set():
+            say("Stopping at once. Orders without an answer are looked for after the next start.")
+            self.hastened.set()
+        else:
+            say("Stopping: nothing new is taken, orders under way get their answers. Again to stop at once.")
+            self._deadline = asyncio.get_running_loop().time() + DRAIN
+            self.asked.set()
+        if self._desk is not None:
+            self._desk.drain()
+        if self._server is not None:
+            self._server.should_exit = True
+            self._server.force_exit = self.hastened.is_set()
+
+
+class _Listening:
+    """Signal handlers of the running loop, for as long as the context lasts."""
+
+    def __init__(self, signalled: Callable[[], None]) -> None:
+        self._signalled = signalled
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server without its signal handling, which says when it answers."""
+
+    def __init__(self, app: ASGIApp, *, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=ANSWER_SECONDS,
+                backlog=BACKLOG,
+            )
+        )
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._ready()
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Nothing: `Stop` listens to signals, from before the desk starts until after it has stopped."""
+        return nullcontext()

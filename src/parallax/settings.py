@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, cast
 from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -17,13 +19,16 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 LIVE_JOURNAL: Final = Path("parallax.journal")
 SANDBOX_JOURNAL: Final = Path("sandbox.journal")
 
+MAX_FILE: Final = 65_536
+"""Bytes of the settings file that are read: it has a dozen lines."""
+
 
 class SettingsInvalid(Exception):
     """A setting cannot be used; the words fit on one line and name it."""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Names are those of the environment, in lower case."""
+    """Everything that can be set. Names are those of the environment, in lower case. Empty is as good as absent."""
 
     model_config = SettingsConfigDict(
         env_file=SETTINGS_FILE, env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True
@@ -41,25 +46,51 @@ class Settings(BaseSettings):
     """The journal's file."""
     parallax_calls_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
     """Calls to the exchange a second, on average."""
-    parallax_calls_at_once: Annotated[int, Field(ge=2, le=1_000)] = 16
+    parallax_calls_at_once: Annotated[int, Field(ge=3, le=1_000)] = 32
     """Calls to the exchange under way at one time."""
     parallax_grace_seconds: Annotated[float, Field(ge=5, le=3_600)] = 60.0
     """How long after a quote's end the exchange may still be at work on a request that it took in time."""
 
-    @field_validator("api_key", "api_url", "parallax_journal", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _empty_is_absent(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
+    def _empty_is_absent(cls, values: Any) -> Any:
+        # Here and not where they are read: an empty variable in the environment still wins over the file, so that
+        # `API_KEY= API_URL= make run` is the sandbox.
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, object]", values)
+        return {key: value for key, value in given.items() if not isinstance(value, str) or value.strip()}
+
+    @field_validator("api_url", "host", mode="before")
+    @classmethod
+    def _trimmed(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("api_key")
+    @classmethod
+    def _plain_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()
+        if not key.isascii() or not key.isprintable():
+            raise ValueError("holds a character that no key has; copy it again")
+        return SecretStr(key)
 
     @field_validator("api_url")
     @classmethod
     def _base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value.strip().rstrip("/"))
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        plain = False
+        try:
+            parts = urlsplit(value)
+            plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            plain = plain and not (parts.query or parts.fragment or parts.username or parts.password)
+        except ValueError:
+            pass
+        if not plain or not value.isprintable() or " " in value:
             raise ValueError("must be a plain http or https address, like https://exchange.example/api")
-        return value.strip().rstrip("/")
+        return value.rstrip("/")
 
     @field_validator("host")
     @classmethod
@@ -95,17 +126,32 @@ def load(**overrides: object) -> Settings:
     Raises `SettingsInvalid` with one line that names the setting and never shows a secret.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    path = Path(SETTINGS_FILE)
+    _check_file(Path(SETTINGS_FILE))
     try:
-        if path.exists():
-            path.read_text("utf-8")
         return Settings(**given)  # type: ignore[arg-type]
-    except OSError as error:
-        raise SettingsInvalid(f"{SETTINGS_FILE} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsInvalid(f"{SETTINGS_FILE} is not UTF-8 text") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"]).upper()
         words = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsInvalid(f"{name}: {words}" if name else words) from None
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a settings file that would be read only in part, or not at all."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsInvalid(f"{path} is not UTF-8 text") from None
+    if len(text) > MAX_FILE:
+        raise SettingsInvalid(f"{path} is larger than {MAX_FILE} characters: it cannot be a settings file")
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            # Its text is not shown: it may be half a key.
+            raise SettingsInvalid(
+                f"{path} cannot be read in line {binding.original.line}: lines are NAME=value"
+            )

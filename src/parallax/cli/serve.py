@@ -18,18 +18,12 @@ def serve(
     in_memory: Annotated[bool, Parameter(help="Keep nothing: for a first look.", negative="")] = False,
 ) -> None:
     """Serve the desk: with no API_KEY beside the bundled sandbox exchange, with one in front of the real exchange."""
-    import asyncio
-
+    from parallax.bootstrap import CannotStart
     from parallax.domain.errors import JournalFailed
-    from parallax.server import serve_desk
+    from parallax.server import run
     from parallax.settings import SettingsInvalid, load
 
     try:
-        settings = load(host=host, port=port, parallax_journal=journal)
-        asyncio.run(serve_desk(settings, in_memory=in_memory))
-    except (SettingsInvalid, JournalFailed) as error:
+        run(load(host=host, port=port, parallax_journal=journal), in_memory=in_memory)
+    except (SettingsInvalid, CannotStart, JournalFailed) as error:
         raise fail(str(error)) from None
-    except OSError as error:
-        raise fail(f"cannot serve at {host or ''}: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None

@@ -21,8 +21,8 @@ FIRST_GUESS: Final = (5.0, 10.0)
 GUESS_WEIGHT: Final = 50.0
 """The first guess counts as much as this many orders."""
 
-MEMORY: Final = 0.98
-"""What an order counts for after each later one: about the last hundred orders rule."""
+MEMORY: Final = 0.97
+"""What an order counts for after each later one: the last few dozen orders rule."""
 
 DOUBT: Final = 0.05
 """The share of an observation at the first look that is spread evenly over all ages before it, whatever is
@@ -68,7 +68,7 @@ class SettleTimes:
         first = pending_at <= 0
         self._early = MEMORY * self._early + (1 - MEMORY) * first
         # Most orders settled before the first look: nearly nothing is known of when, so belief counts for little.
-        doubt = (DOUBT + max(0.0, self._early - TOO_EARLY)) if first else LATER_DOUBT
+        doubt = (DOUBT + 2 * max(0.0, self._early - TOO_EARLY)) if first else LATER_DOUBT
         self._mass = [mass * MEMORY for mass in self._mass]
         for i, mass in enumerate(inside):
             share = mass / believed if believed > 0 else 1 / count

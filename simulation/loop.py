@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-MAX_STEPS: Final = 400_000
-"""Callbacks of one run at most: a run takes about 10,000, so one that reaches this is going in circles."""
+MAX_STEPS: Final = 60_000
+"""Callbacks of one run at most: a run takes about 1,500, so one that reaches this is going in circles."""
 
 
 class Stuck(Exception):

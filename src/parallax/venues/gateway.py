@@ -8,7 +8,9 @@ last check, and whatever comes back has a meaning.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -311,7 +313,8 @@ class Gateway:
             return
         self.meter.avoided("down")
         retry_in = max(0.0, down.retry_at - now)
-        when = "is being tried now" if retry_in == 0 else f"is tried again in {retry_in:.0f} s"
+        seconds = max(1, math.ceil(retry_in))
+        when = "is being tried now" if self._breaker.probing else f"is tried again in {seconds} s"
         raise VenueUnavailable(f"{down_words(down)} It {when}; nothing was sent.", retry_in)
 
     async def _made(
@@ -383,26 +386,27 @@ class Gateway:
             self._timer = None
         at = self._health.next_review()
         down = self._breaker.down
-        if down is not None and not self._breaker.probing:
-            at = down.retry_at + PROBE_GRACE
+        if down is not None and not self._breaker.probing and self._probe is None:
+            at = max(down.retry_at + PROBE_GRACE, self._limiter.paused_until)
         if at is not None and not self._closed:
-            delay = max(0.001, at - self._now())
+            # A moment that has passed already must not be waited for in circles.
+            delay = at - self._now() if at > self._now() else PROBE_GRACE
             self._timer = asyncio.get_running_loop().call_later(delay, self._timer_rang)
 
     def _timer_rang(self) -> None:
         self._timer = None
         down = self._breaker.down
         due = down is not None and self._now() >= down.retry_at and not self._breaker.probing
-        if due and (self._probe is None or self._probe.done()):
+        if due and self._probe is None:
             self._probe = asyncio.create_task(self._probe_once(), name="venue probe")
         self._review()
 
     async def _probe_once(self) -> None:
         """A read that nobody asked for, so that an idle desk too finds out that the exchange is back."""
-        try:
+        with suppress(DeskError):  # the breaker has been told
             await self._read(Kind.USERS, "", Purpose.REFRESH, self._api.users)
-        except DeskError:
-            self._review()  # the breaker has been told; the next probe is due later
+        self._probe = None
+        self._review()  # if it is still open, the next probe is due later
 
     def _publish(self) -> None:
         gauge = self.meter.gauge

@@ -53,7 +53,8 @@ class Health:
         if self.status.health is VenueHealth.LIMITED:
             return self._limiter.paused_until
         if self.status.health is VenueHealth.SLOW and self._recent:
-            return self._recent[0][0] + SLOW_MEMORY
+            ends = (at + SLOW_MEMORY for at, _ in self._recent)
+            return min((end for end in ends if end > self._clock.monotonic()), default=None)
         return None
 
     def _assess(self, now: float, wall: datetime) -> VenueStatus:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from parallax.domain.errors import DeskPaused, DeskStopping, NotFound, QuoteExpired, QuoteTaken
+from parallax.domain.errors import DeskPaused, DeskStopping, JournalFailed, NotFound, QuoteExpired, QuoteTaken
 from parallax.domain.facts import OrderClaimed, OrderSent
 from parallax.domain.identity import QuoteId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
@@ -333,5 +333,28 @@ def test_what_was_sent_is_written_down(play: Play) -> None:
         facts = [stored.fact for stored in await desk.order_facts(order.id)]
         sent = next(fact for fact in facts if isinstance(fact, OrderSent))
         assert sent.request == (f'{{"quote_id":"{quote.id}","user_id":"{ONE}","from_amount":"12.50"}}')
+
+    play(scenario)
+
+
+def test_a_failed_journal_sends_nothing_and_says_so(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        world.disk.sync = full
+        with desk.feed.subscribe() as news:
+            with pytest.raises(JournalFailed, match="No space left"):
+                await desk.execute(quote.id, ONE, usd(), "page")
+            await asyncio.sleep(1)
+            assert "desk" in news.take().signals
+        assert not world.venue.sent
+        assert desk.status.journal_failed is not None
+        assert desk.books.quote(quote.id) == quote  # nothing is shown that is not on disk
+        with pytest.raises(JournalFailed):
+            await desk.request_quote("page")
 
     play(scenario)

@@ -221,6 +221,8 @@ class Desk:
         """Ask the venue for a firm quote. Raises `VenueUnavailable`, `DeskStopping` or `JournalFailed`."""
         if self._execution.stopping:
             raise DeskStopping
+        if self._journal.failed is not None:
+            raise self._journal.failed
         given = await self._venue.request_quote()
         if self._ledger.quote(given.id) is None:
             await asyncio.shield(self._ledger.record(issued(given, self._clock.now(), by)))
@@ -385,7 +387,7 @@ class Desk:
     async def _try(what: str, read: Callable[[], Awaitable[None]]) -> None:
         try:
             await read()
-        except VenueUnavailable as error:
+        except (VenueUnavailable, JournalFailed) as error:
             log.info("list could not be read", list=what, error=error.words)
 
 

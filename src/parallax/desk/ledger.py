@@ -102,6 +102,7 @@ class Ledger:
         error = done.exception()  # also marks it as seen, for callers that do not wait
         if isinstance(error, DeskError):
             self._forget(changes)
+            self.feed.signal("desk")  # a journal that fails is everybody's news
 
     def _ahead(self, change: Change) -> None:
         if change.user is not None:

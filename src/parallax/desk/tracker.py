@@ -23,7 +23,7 @@ from parallax.desk.reconciliation import READ_SPACING
 from parallax.desk.settle_times import SettleTimes
 from parallax.desk.supervision import Supervisor
 from parallax.domain.entities import Order
-from parallax.domain.errors import VenueUnavailable
+from parallax.domain.errors import JournalFailed, VenueUnavailable
 from parallax.domain.facts import OrderCompleted, OrderFailed
 from parallax.domain.identity import OrderId, UserId
 from parallax.domain.transitions import OrderState
@@ -199,7 +199,7 @@ class Tracker:
         unknown = [order for order in orders if order.state is OrderState.UNKNOWN]
         try:
             await self._readings.read_orders(user_id, Purpose.RESOLVE if unknown else Purpose.FOLLOW)
-        except VenueUnavailable as error:
+        except (VenueUnavailable, JournalFailed) as error:
             watch.failures = min(watch.failures + 1, 30)
             log.info("look failed", user_id=user_id, failures=watch.failures, error=error.words)
         else:

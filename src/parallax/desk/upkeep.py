@@ -14,7 +14,7 @@ from typing import Final
 
 from parallax.desk.books import Books
 from parallax.desk.readings import Readings
-from parallax.domain.errors import VenueUnavailable
+from parallax.domain.errors import JournalFailed, VenueUnavailable
 from parallax.domain.identity import UserId
 from parallax.ports.venue import Purpose, Venue
 
@@ -58,7 +58,7 @@ class Upkeep:
                     await self._readings.read_quotes()
                 else:
                     await self._sweep_one_user()
-            except VenueUnavailable:
+            except (VenueUnavailable, JournalFailed):
                 continue  # noted with the list's age; the next turn comes
 
     async def retire(self) -> None:

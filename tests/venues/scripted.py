@@ -17,6 +17,7 @@ from parallax.ports.venue import (
     Accepted,
     OrderRequest,
     Outcome,
+    VenueHealth,
     VenueOrder,
     VenueOrderStatus,
     VenueQuote,
@@ -118,6 +119,20 @@ class House:
             wait_until=self.gateway.clock.now() + timedelta(seconds=seconds),
             last_check=last_check,
         )
+
+    async def becomes(self, health: VenueHealth) -> None:
+        """Wait until the status says so."""
+        reached = asyncio.Event()
+        stop = self.gateway.on_status(lambda status: reached.set() if status.health is health else None)
+        if self.gateway.status.health is not health:
+            await reached.wait()
+        stop()
+
+    async def probe_due(self) -> None:
+        """Wait until the breaker would let a probe through, and no longer."""
+        down = self.gateway.snapshot().breaker
+        assert down is not None
+        await asyncio.sleep(down.retry_at - asyncio.get_running_loop().time() + 0.1)
 
     async def __aenter__(self) -> House:
         return self

@@ -35,7 +35,7 @@ from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS, OrderState
 from parallax.journal import copies
 from parallax.journal.disks import Disk, Entry, MemoryDisk
 from parallax.journal.queries import LONGEST_TEXT, amount_in, next_offset
-from parallax.journal.rows import amount_key
+from parallax.journal.rows import LETS_GO, amount_key
 from parallax.journal.store import Batch, Store
 from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import (
@@ -82,9 +82,6 @@ class _Ahead:
 
 class _DoesNotFollow(Exception):
     """A change whose entity was not in a state that the fact may follow."""
-
-
-_LETS_GO = (OrderState.REFUSED, OrderState.WITHDRAWN)
 
 
 class MemoryJournal:
@@ -224,7 +221,7 @@ class MemoryJournal:
                 own.orders[after.id] = after
                 if kind is OrderClaimed:
                     own.held[after.quote_id] = after
-                elif after.by and after.state in _LETS_GO:
+                elif after.by and after.state in LETS_GO:
                     own.held[after.quote_id] = None
             if (moved := change.quote) is not None:
                 was = quote(moved.id)
@@ -296,7 +293,7 @@ class MemoryJournal:
         if (order := change.order) is not None:
             if isinstance(fact, OrderClaimed):
                 self._held[order.quote_id] = order
-            elif order.by and order.state in _LETS_GO:
+            elif order.by and order.state in LETS_GO:
                 self._held[order.quote_id] = None
             if isinstance(fact, OrderCompleted | OrderFailed):
                 self._not_before[order.id] = fact.not_before

@@ -69,6 +69,7 @@ ORDER_COLUMNS: Final = (
     "absences",
     "last_look",
     "not_before",
+    "holds",
 )
 INCIDENT_COLUMNS: Final = (
     "id",
@@ -90,6 +91,9 @@ ORDER_FIXED: Final = ORDER_COLUMNS.index("state")
 
 QUOTE_FIXED: Final = QUOTE_COLUMNS.index("state")
 """Columns of a quote before this one never change."""
+
+LETS_GO: Final = (OrderState.REFUSED, OrderState.WITHDRAWN)
+"""The states in which an order no longer holds its quote. (The quote may be past its time all the same.)"""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON: Final = msgspec.json.Encoder()
@@ -219,6 +223,7 @@ def order_row(order: Order, not_before: datetime | None) -> Row:
         order.absences,
         None if order.last_look is None else ticks(order.last_look),
         None if not_before is None else ticks(not_before),
+        1 if order.by and order.state not in LETS_GO else 0,
     )
 
 
@@ -247,6 +252,7 @@ def order_of(row: Row) -> Order:
         conclusive_after,
         absences,
         last_look,
+        _,
         _,
     ) = opened(row, "order")
     return Order(

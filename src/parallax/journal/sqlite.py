@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -42,6 +43,16 @@ T = TypeVar("T")
 
 MAX_COMMIT_FACTS: Final = 2_000
 """Facts in one commit at most (about 50 ms of work), so that those behind them do not wait for ever."""
+
+BUSY: Final = 1_000
+"""Batches a second from which commits are spaced out. A lone order, which waits for each of its commits, never makes
+so many; where many orders run, a commit for each fact would be most of the work."""
+
+SPACING: Final = 0.006
+"""Seconds between the beginnings of two commits when busy: what a claim then waits longer, at most."""
+
+RATE_WINDOW: Final = 0.05
+"""Seconds over which batches are counted to tell whether it is busy."""
 
 MAX_QUEUED_FACTS: Final = 500_000
 """Facts waiting at most, about 500 MB. So many wait only when the disk hangs; then the journal has failed."""
@@ -81,6 +92,8 @@ class SqliteJournal:
         self._writes: deque[_Write] = deque()
         self._reads: deque[_Read] = deque()
         self._queued = 0
+        self._rate = 0.0
+        self._last_commit = 0.0
         self._bell = threading.Event()
         self._failed: JournalFailed | None = None
         self._closing = False
@@ -280,10 +293,27 @@ class SqliteJournal:
             # Looked at before the queues are emptied: what was queued before the end is then written.
             ending = self._closing or not threading.main_thread().is_alive()
             while self._writes or self._reads:
+                self._gather()
                 self._commit()
                 self._read()
             if ending:
                 return
+
+    def _gather(self) -> None:
+        """When batches come fast, let some more come, reading meanwhile."""
+        if self._rate < BUSY or not self._writes:
+            return
+        while (wait := self._last_commit + SPACING - time.monotonic()) > 0 and not self._closing:
+            if self._reads:
+                self._read()
+            else:
+                time.sleep(wait)
+
+    def _count(self, batches: int) -> None:
+        now = time.monotonic()
+        since = max(now - self._last_commit, 1e-6)
+        self._rate += (batches / since - self._rate) * min(1.0, since / RATE_WINDOW)
+        self._last_commit = now
 
     def _commit(self) -> None:
         """Write everything that waits, in one transaction, within the bound."""
@@ -295,6 +325,7 @@ class SqliteJournal:
             facts += len(write.batch.changes)
         if not group:
             return
+        self._count(len(group))
         assert self._store is not None
         if self._failed is None:
             try:

@@ -35,6 +35,9 @@ again and again, so fewer moves are fewer writes; 16 MB is read back in well und
 CACHE_KIB: Final = 65_536
 """Memory for pages: the leaves of the keys that orders are looked up by, for about a million orders."""
 
+STATEMENTS: Final = 256
+"""Prepared statements kept: more than there are, every number of rows counted."""
+
 TAIL: Final = 1_000
 """Facts at the end of the chain that are checked at every start; `parallax journal verify` checks all."""
 
@@ -78,7 +81,11 @@ class Store:
                 raise JournalFailed(f"There is no journal {path}.")
             _prepare(path)
             db = sqlite3.connect(
-                f"file:{url_quote(str(path))}?mode=rw", uri=True, timeout=0, isolation_level=None
+                f"file:{url_quote(str(path))}?mode=rw",
+                uri=True,
+                timeout=0,
+                isolation_level=None,
+                cached_statements=STATEMENTS,
             )
         store = cls(path, db)
         try:
@@ -207,17 +214,15 @@ class Store:
     def _write(self, batches: Sequence[Batch]) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
         """All batches at once where no two claims meet, which is nearly always; or else one after the other."""
         position, head = self.position, self.head
-        for batch in batches:
-            if batch.answer is not None:
-                writing.remember(self.db, batch.answer)
         changes = [change for batch in batches for change in batch.changes]
         records = [record for batch in batches for record in batch.records]
-        self.db.execute("SAVEPOINT together")
         try:
             recorded = writing.put(self.db, changes, records, position, head)
         except (writing.ClaimedTwice, writing.Taken):
-            self.db.execute("ROLLBACK TO together")
+            self.db.execute("ROLLBACK")
+            self.db.execute("BEGIN IMMEDIATE")
             return self._write_singly(batches, position, head)
+        self._remember(batches)
         outcomes: list[Sequence[Recorded] | QuoteTaken] = []
         begin = 0
         for batch in batches:
@@ -231,6 +236,7 @@ class Store:
         self, batches: Sequence[Batch], position: int, head: bytes
     ) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
         """Fact by fact, each batch under its savepoint: a claim that comes too late undoes its own batch alone."""
+        self._remember(batches)
         outcomes: list[Sequence[Recorded] | QuoteTaken] = []
         for batch in batches:
             self.db.execute("SAVEPOINT batch")
@@ -249,10 +255,14 @@ class Store:
             self.db.execute("RELEASE batch")
         return outcomes, position, head
 
+    def _remember(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            if batch.answer is not None:
+                writing.remember(self.db, batch.answer)
+
     def _holder(self, quote_id: QuoteId) -> QuoteTaken:
         row = self.db.execute(
-            "SELECT id, placed_by FROM orders WHERE quote_id = ? AND placed_by <> ''"
-            " AND state NOT IN ('refused', 'withdrawn')",
+            "SELECT id, placed_by FROM orders WHERE quote_id = ? AND holds = 1",
             (quote_id,),
         ).fetchone()
         return QuoteTaken(*(row or (None, None)))

@@ -11,11 +11,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Final
+from functools import cache, partial
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 from parallax.domain.entities import Incident, Order, Pause
-from parallax.domain.facts import Fact, OrderClaimed
+from parallax.domain.facts import Fact, OrderAccepted, OrderClaimed, OrderFound
 from parallax.domain.identity import QuoteId
 from parallax.domain.state import Change
 from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS
@@ -23,7 +24,7 @@ from parallax.journal import rows
 from parallax.ports.codec import chained, digest
 from parallax.ports.journal import ANSWERS_KEPT_FOR, MAX_ANSWERS, Recorded, Remembered
 
-_CHUNKS: Final = (64, 8, 1)
+_CHUNKS: Final = (64, 16, 8, 4, 2, 1)
 """Rows per statement. Few and fixed, so that every statement is prepared once; many rows in one, because each
 statement lets another thread take the interpreter, which a busy loop gives back late."""
 
@@ -67,6 +68,8 @@ class _Touched:
     entity: Any
     fact: Fact
     facts: int = 0
+    found: bool = False
+    """Whether one of the facts gave the order its id at the venue."""
 
 
 @dataclass(slots=True)
@@ -132,24 +135,28 @@ def _gather_order(group: _Group, order: Order, fact: Fact) -> None:
         known = group.orders[order.id] = _Touched(_ORDER_BEFORES[type(fact)], order, fact)
     known.entity, known.fact = order, fact
     known.facts += 1
+    known.found = known.found or isinstance(fact, OrderAccepted | OrderFound)
 
 
 def _put_orders(db: sqlite3.Connection, touched: dict[str, _Touched]) -> None:
     begun: list[rows.Row] = []
-    moved: list[rows.Row] = []
+    moved: dict[_Keys, list[rows.Row]] = {}
     for one in touched.values():
         row = rows.order_row(one.entity, rows.not_before_of(one.fact))
         if one.befores is None:
             begun.append((*row, rows.seal(row), one.facts))
         else:
-            moved.append((row[0], one.befores, *row[rows.ORDER_FIXED :], rows.seal(row), one.facts))
+            keys = (one.found, one.entity.state in rows.LETS_GO)
+            _, chosen = _order_settings(keys)
+            moved.setdefault(keys, []).append((row[0], one.befores, *chosen(row), rows.seal(row), one.facts))
     try:
         _insert(db, "orders", (*rows.ORDER_COLUMNS, "seal", "facts"), begun)
     except sqlite3.IntegrityError as error:
         if "orders.quote_id" not in str(error):
             raise DoesNotFollow(str(error)) from None
         raise Taken(QuoteId(begun[0][1])) from None
-    _move(db, _orders_moved, moved, "an order")
+    for keys, values in moved.items():
+        _move(db, partial(_orders_moved, keys), values, "an order")
 
 
 def _put_quotes(db: sqlite3.Connection, touched: dict[str, _Touched]) -> None:
@@ -257,9 +264,22 @@ def _moving(table: str, columns: tuple[str, ...], height: int, more: str) -> str
     )
 
 
-def _orders_moved(height: int) -> str:
-    columns = (*rows.ORDER_COLUMNS[rows.ORDER_FIXED :], "seal")
-    return _moving("orders", columns, height, ", facts = orders.facts + v.column{next}")
+_Keys: TypeAlias = tuple[bool, bool]
+"""Which columns that have keys an update of an order sets: its id at the venue, its hold on the quote. Setting the
+others would make SQLite write their keys' pages anew, which is most of what a commit writes."""
+
+
+@cache
+def _order_settings(keys: _Keys) -> tuple[tuple[str, ...], Callable[[rows.Row], rows.Row]]:
+    """The columns that an update sets, and how to take them from a row."""
+    left = {name for name, kept in zip(("venue_order_id", "holds"), keys, strict=True) if not kept}
+    chosen = [at for at, name in enumerate(rows.ORDER_COLUMNS) if at >= rows.ORDER_FIXED and name not in left]
+    return tuple(rows.ORDER_COLUMNS[at] for at in chosen), itemgetter(*chosen)
+
+
+def _orders_moved(keys: _Keys, height: int) -> str:
+    columns, _ = _order_settings(keys)
+    return _moving("orders", (*columns, "seal"), height, ", facts = orders.facts + v.column{next}")
 
 
 def _quotes_moved(height: int) -> str:

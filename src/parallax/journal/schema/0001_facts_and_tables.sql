@@ -72,14 +72,15 @@ CREATE TABLE orders (
     absences INTEGER NOT NULL,
     last_look INTEGER,
     not_before INTEGER,                                 -- the last look that saw it pending, once it has settled
+    holds INTEGER NOT NULL,                             -- whether the quote is this order's alone
     facts INTEGER NOT NULL,                             -- how many facts are about it
-    seal INTEGER NOT NULL
+    seal INTEGER NOT NULL,
+    CHECK (holds = (placed_by <> '' AND state NOT IN ('refused', 'withdrawn')))
 ) STRICT;
 
 -- One quote, at most one order: the second claim breaks this key, whoever makes it. Only an order that was
 -- withdrawn unsent or explicitly refused lets go of its quote.
-CREATE UNIQUE INDEX orders_one_per_quote ON orders (quote_id)
-    WHERE placed_by <> '' AND state NOT IN ('refused', 'withdrawn');
+CREATE UNIQUE INDEX orders_one_per_quote ON orders (quote_id) WHERE holds = 1;
 
 CREATE INDEX orders_by_time ON orders (created_at);
 CREATE INDEX orders_of_user ON orders (user_id, created_at);

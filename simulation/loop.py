@@ -8,6 +8,7 @@ is `kill -9`: no handler runs, no task is cancelled, nothing of it ever takes an
 from __future__ import annotations
 
 import asyncio
+import warnings
 from asyncio import Handle, TimerHandle
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._made = 0
         self._killed = False
-        self._graveyard: list[object] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self._stop_step = -1
         self._at_step: Callable[[], None] | None = None
         self.steps = 0
@@ -99,7 +100,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def create_task(
         self, coro: Any, *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
-        return asyncio.Task(coro, loop=self, name="task" if name is None else str(name), context=context)
+        task = asyncio.Task(coro, loop=self, name="task" if name is None else str(name), context=context)
+        # Kept until the run is over: freeing a killed one would run its `finally` blocks, and the dead run nothing.
+        self._tasks.append(task)
+        return task
 
     def is_running(self) -> bool:
         return asyncio._get_running_loop() is self  # pyright: ignore[reportPrivateUsage]
@@ -132,14 +136,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """`kill -9`: nothing of the process takes another step."""
         process.alive = False
         self._killed = True
-        # Kept until the run is over: freeing them would run their `finally` blocks, and the dead run nothing.
-        self._graveyard.extend(asyncio.all_tasks(self))
-        self._graveyard.append(self._timers.copy())
 
     def close(self) -> None:
         """End the run: whatever is still there is freed without being heard of."""
-        with self._running():
-            for task in asyncio.all_tasks(self):
+        with self._running(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never ran will not any more
+            for task in self._tasks:
+                if task.done():
+                    continue
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
                 coro = task.get_coro()
                 if isinstance(coro, Coroutine):
@@ -149,7 +153,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                         continue  # it awaited on its way out, or is the one that is running
             self._queue.clear()
             self._timers.clear()
-            self._graveyard.clear()
+            self._tasks.clear()
         super().close()
 
     @contextmanager
@@ -191,6 +195,5 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self._killed:
             process = handle._context.get(_PROCESS)  # type: ignore[attr-defined] # noqa: SLF001
             if process is not None and not process.alive:
-                self._graveyard.append(handle)
                 return
         handle._run()  # type: ignore[attr-defined] # noqa: SLF001

@@ -42,6 +42,7 @@ class Crowd:
         self._random = Random(f"{world.plan.seed}:people")
         self._quotes = 0
         self._known: list[Quote] = []
+        self._over: dict[str, None] = {}
 
     def go(self) -> list[asyncio.Task[None]]:
         """Set everyone going; each ends when the active time is over."""
@@ -53,7 +54,7 @@ class Crowd:
     async def _work(self, who: str) -> None:
         loop, plan, random = self._world.loop, self._world.plan, self._random
         while loop.time() < plan.active:
-            await asyncio.sleep(random.choice((0.5, 5.0, 20.0, 45.0)) * random.random())
+            await asyncio.sleep(random.choice((0.5, 20.0, 60.0, 120.0)) * random.random())
             if self._world.life is None:
                 await asyncio.sleep(3.0)
                 continue
@@ -61,7 +62,7 @@ class Crowd:
 
     async def _act(self, who: str) -> None:
         draw = self._random.random()
-        if not self._known or (draw < 0.35 and self._quotes < self._world.plan.quotes):
+        if not self._known or (draw < 0.45 and self._quotes < self._world.plan.quotes):
             quote = await self._request_quote(who)
             if quote is not None and self._random.random() < 0.5:
                 await self._execute(who, quote)
@@ -106,18 +107,20 @@ class Crowd:
             return
         except QuoteExpired:
             rules.when_told_expired(world, quote, began)
+            self._over[quote.id] = None
         except DeskPaused:
             await self._resume(who)
         except DeskError as error:
             world.witness.tell(who, f"is told {error.code}: {error.words}")
             if isinstance(error, QuoteTaken):
                 world.witness.count("quote taken")
+                self._over[quote.id] = None
         else:
             world.witness.tell(who, f"is told that order {order.id} is {order.state} {order.reasons or ''}")
             rules.when_told(world, order)
             if order.user_id != user_id:
                 world.witness.broken("own_orders_only", f"{who} was answered with another user's order {order.id}")
-        if times < 3 and random.random() < 0.3:
+        if times < 3 and random.random() < 0.2:
             await self._execute(who, quote, times + 1)
 
     async def _rush(self, who: str) -> None:
@@ -195,8 +198,9 @@ class Crowd:
     # Choosing
 
     def _some_quote(self) -> Quote:
-        """Mostly a young one; sometimes one that is used or over."""
-        return self._random.choice(self._known if self._random.random() < 0.3 else self._known[-3:])
+        """Mostly one that may still be good; sometimes one that is known to be used or over."""
+        fresh = [quote for quote in self._known if quote.id not in self._over]
+        return self._random.choice(fresh if fresh and self._random.random() < 0.85 else self._known)
 
     def _patience(self) -> float | None:
         """When this person leaves before the answer: mostly never, else at once or within seconds."""

@@ -64,7 +64,7 @@ FACTS: dict[type[OrderFact], Any] = {
         OrderRefused(NOON, ORDER, QUOTE, 422, ("from_amount: too small",)),
         RefusalDoubted(NOON, ORDER, QUOTE, 422, ("quote_id: used",), NOON + timedelta(minutes=6)),
         AnswerLost(NOON, ORDER, QUOTE, "timeout", "no answer", NOON + timedelta(minutes=6)),
-        OrderMissing(NOON, ORDER, QUOTE, NOON, 3, counts=True),
+        OrderMissing(NOON, ORDER, QUOTE, NOON, NOON, 3, counts=True),
         OrderFound(NOON, ORDER, QUOTE, VENUE),
         AbsenceProven(NOON, ORDER, QUOTE, "three reads"),
         RefusalConfirmed(NOON, ORDER, QUOTE, "another order"),

@@ -34,6 +34,7 @@ class Ledger:
         self._incidents: dict[IncidentId, Incident] = {}
         self._by_venue_id: dict[VenueOrderId, OrderId] = {}
         self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
+        self._last: asyncio.Future[Sequence[Recorded]] | None = None
 
     async def open(self) -> Snapshot:
         """Take the journal into use and fill the books. Raises `JournalFailed`."""
@@ -80,9 +81,14 @@ class Ledger:
         changes = [staged.fold(fact) for fact in facts]
         for change in changes:
             self._ahead(change)
-        written = self.journal.append(changes)
+        written = self._last = self.journal.append(changes)
         written.add_done_callback(lambda done: self._settled(done, changes))
         return written
+
+    async def all_written(self) -> None:
+        """Return when everything recorded until now is durable and in the books, or has failed to be."""
+        if self._last is not None and not self._last.done():
+            await asyncio.wait({self._last})  # batches are written in their order: the last is the last
 
     def recall(self, orders: Sequence[Order], quotes: Sequence[Quote] = ()) -> None:
         """Bring entities back from history, so that facts about them can be folded."""

@@ -54,6 +54,10 @@ class Readings:
         facts = users_facts(self._ledger, users, self._clock.now())
         if facts:
             await asyncio.shield(self._ledger.record(*facts))
+        else:
+            # Another read may have recorded the same list a moment ago, and whoever waits for this one then looks
+            # in the books.
+            await self._ledger.all_written()
 
     async def read_quotes(self, purpose: Purpose = Purpose.REFRESH) -> None:
         """Read the quotes. Raises `VenueUnavailable`, and notes it."""
@@ -64,12 +68,17 @@ class Readings:
         facts = quotes_facts(self._ledger, fresh, self._clock.now())
         if facts:
             await asyncio.shield(self._ledger.record(*facts))
+        else:
+            await self._ledger.all_written()
 
     async def read_orders(self, user_id: UserId, purpose: Purpose) -> None:
         """Read a user's orders and record everything that the list proves.
 
         Raises `VenueUnavailable`, and notes it: a read that failed is no evidence, but it is written down.
         """
+        orders = self._ledger.books.open_orders(user_id)
+        if purpose is Purpose.REFRESH and any(order.state is OrderState.UNKNOWN for order in orders):
+            purpose = Purpose.FOLLOW  # it will be evidence, so it must not ride along with a read that has left
         loop = asyncio.get_running_loop()
         began_at, began = self._clock.now(), loop.time()
         try:
@@ -82,8 +91,9 @@ class Readings:
         await self._recall(listed)
         # The answer itself has told the venue's time, so the beginning is reckoned back from now (rule 8).
         elapsed = timedelta(seconds=loop.time() - began)
-        earliest = self._venue.clock.now() - self._venue.clock.uncertainty - elapsed
-        read = OrdersList(user_id, listed, began_at, earliest, self._seen_pending)
+        now, uncertainty = self._venue.clock.now(), self._venue.clock.uncertainty
+        earliest, latest = now - uncertainty - elapsed, now + uncertainty
+        read = OrdersList(user_id, listed, began_at, earliest, latest, self._seen_pending)
         written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
         self._note_pending(user_id, began_at)
         await asyncio.shield(written)

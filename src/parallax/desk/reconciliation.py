@@ -35,7 +35,8 @@ from parallax.domain.transitions import OrderState
 from parallax.ports.venue import VenueOrder, VenueOrderStatus, VenueQuote
 
 READ_SPACING: Final = timedelta(seconds=5)
-"""The least time between two reads that both count towards a proof of absence."""
+"""The least time between the end of one read and the beginning of the next, if both are to count towards a proof of
+absence."""
 
 SHOWN_WITHIN: Final = timedelta(minutes=2)
 """An accepted order that a list begun this much later still does not show has vanished: an incident."""
@@ -50,13 +51,14 @@ _NEVER_PLACED: Final = (OrderState.NOT_PLACED, OrderState.REFUSED, OrderState.WI
 
 @dataclass(frozen=True, slots=True)
 class OrdersList:
-    """A full list of a user's orders. `began_at` and `earliest` are when the read began: by the desk's clock, and the
-    earliest it can have been by the venue's."""
+    """A full list of a user's orders. `began_at` is when the read began by the desk's clock; by the venue's it began
+    at `earliest` or later, and ended at `latest` or earlier."""
 
     user_id: UserId
     orders: Sequence[VenueOrder]
     began_at: datetime
     earliest: datetime
+    latest: datetime
     seen_pending: Mapping[OrderId, datetime] = field(default_factory=dict[OrderId, datetime])
     """When the last read that saw an order pending began, by the desk's clock."""
 
@@ -255,7 +257,11 @@ class _Reading:
         spaced = not order.absences or order.last_look is None or earliest >= order.last_look + READ_SPACING
         counts = earliest > order.conclusive_after and spaced
         listed = len(self._read.orders)
-        self._facts.append(OrderMissing(self._now, order.id, order.quote_id, earliest, listed, counts))
+        self._facts.append(
+            OrderMissing(
+                self._now, order.id, order.quote_id, earliest, self._read.latest, listed, counts
+            )
+        )
         if counts and order.absences + 1 >= ABSENCE_READS:
             evidence = (
                 f"{ABSENCE_READS} full reads of the user's orders, each begun after"

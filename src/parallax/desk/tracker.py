@@ -174,14 +174,14 @@ class Tracker:
     def _next_look(self, order: Order, now: float, watch: _Watch) -> float:
         since = self._since[order.id]
         if order.state is OrderState.UNKNOWN:
-            return self._next_unknown_look(order, max(since, watch.last_began), now)
+            return self._next_unknown_look(order, max(since, watch.last_began), max(since, watch.ended), now)
         looked_at = max(watch.last_began - since, 0.0)
         return since + self.settle_times.next_look(looked_at)
 
-    def _next_unknown_look(self, order: Order, last: float, now: float) -> float:
+    def _next_unknown_look(self, order: Order, last: float, ended: float, now: float) -> float:
         """Soon after the loss, then ever later; from the moment absence counts, as often as counting reads may be.
 
-        `last` is when it was last looked for, or was lost."""
+        `last` is when it was last looked for, or was lost; `ended` is when that look was over."""
         misses = self._misses.get(order.id, 0)
         if misses == 0:
             return last + FIRST_UNKNOWN_LOOK
@@ -189,7 +189,7 @@ class Tracker:
         uncertainty = self._venue.clock.uncertainty.total_seconds()
         until_proof = (order.conclusive_after - self._venue.clock.now()).total_seconds() + uncertainty
         if until_proof <= 0:
-            return last + (READ_SPACING.total_seconds() + uncertainty if order.absences else 0.0)
+            return ended + READ_SPACING.total_seconds() + 2 * uncertainty if order.absences else last
         return min(last + min(2.0**misses, LONGEST_UNKNOWN_GAP), now + until_proof + 0.1)
 
     async def _look(self, user_id: UserId, watch: _Watch) -> None:

@@ -81,7 +81,7 @@ class Order:
     absences: int = 0
     """Unknown orders: reads so far that count and did not show the order."""
     last_look: datetime | None = None
-    """When the last read that was looked through for it began, by the venue's clock."""
+    """When the last read that was looked through for it had ended, by the venue's clock."""
 
     @property
     def adopted(self) -> bool:

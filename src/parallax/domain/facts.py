@@ -121,10 +121,12 @@ class AnswerLost(OrderFact):
 
 @dataclass(frozen=True, slots=True)
 class OrderMissing(OrderFact):
-    """A full, successful read of the user's orders did not show the order. `read_began_at` is by the venue's
-    clock; the read `counts` towards proof if it began late enough."""
+    """A full, successful read of the user's orders did not show the order. By the venue's clock it began at
+    `read_began_at` at the earliest and had ended by `read_ended_at`; it `counts` towards proof if it began late
+    enough, and well after the one before had ended."""
 
     read_began_at: datetime
+    read_ended_at: datetime
     listed: int
     counts: bool
 

@@ -193,7 +193,7 @@ _NEWS: Final[dict[type, Callable[[Order, Any], dict[str, object]]]] = {
     AnswerLost: lambda _, fact: {"reasons": (fact.cause,), "conclusive_after": fact.conclusive_after},
     OrderMissing: lambda order, fact: {
         "absences": order.absences + int(fact.counts),
-        "last_look": fact.read_began_at,
+        "last_look": fact.read_ended_at,
     },
     OrderFound: lambda _, fact: {"venue_order_id": fact.venue_order_id},
 }

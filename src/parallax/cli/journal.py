@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import App, Parameter
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = App(name="journal", help=COMMANDS["journal"][1])
 
-HASH_BYTES = 32
+HASH_BYTES: Final = 32
 
 JournalPath = Annotated[
     Path | None, Parameter(help="The journal's file; without it, that of the settings (PARALLAX_JOURNAL).")
@@ -154,12 +154,14 @@ def _plain(value: object) -> str:
 
 def _print_table(figures: Stats) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _figures(figures):
-        table.add_row(name, value)
-    Console(highlight=False).print(table, soft_wrap=True)
+    rows = list(_figures(figures))
+    width = max(len(name) for name, _ in rows)
+    console = Console(highlight=False)
+    for name, value in rows:
+        # Never broken or cut: an anchor is there to be copied.
+        console.print(Text.assemble((f"{name:<{width}}", "dim"), "  ", value), soft_wrap=True)
 
 
 def _figures(figures: Stats) -> Iterable[tuple[str, str]]:

@@ -24,6 +24,7 @@ def sandbox(
 ) -> None:
     """Serve the sandbox exchange: the real one's wire, with faults on request. See docs/sandbox.md."""
     import asyncio
+    from contextlib import ExitStack, closing
 
     import uvloop
 
@@ -42,22 +43,24 @@ def sandbox(
         raise fail("--api-key must not be empty")
     if not 1 <= port <= 65535:
         raise fail(f"--port {port} is no port: it must be from 1 to 65535")
-    try:
-        settings = SandboxSettings(settle_seconds=settle, fail_share=fail_share, quotes=quotes)
-        listening = bind(host, port)
-        exchange = (
-            KeptExchange(state, seed=seed, settings=settings)
-            if state
-            else Exchange(seed=seed, settings=settings)
-        )
-    except (InvalidSetting, StateUnusable) as error:
-        raise fail(str(error)) from None
-    except OSError as error:
-        raise fail(f"cannot serve the sandbox at {host}:{port}: {error.strerror or error}") from None
 
     def ready(url: str) -> None:
         kept = f", remembering in {state}" if state else ""
         say(f"Sandbox exchange at {url} (key {api_key}, seed {seed}{kept})")
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(create_app(exchange, api_key=api_key, control=control), sock=listening, ready=ready))
+    with ExitStack() as stack:
+        try:
+            settings = SandboxSettings(settle_seconds=settle, fail_share=fail_share, quotes=quotes)
+            listening = stack.enter_context(closing(bind(host, port)))
+            exchange = (
+                stack.enter_context(closing(KeptExchange(state, seed=seed, settings=settings)))
+                if state
+                else Exchange(seed=seed, settings=settings)
+            )
+        except (InvalidSetting, StateUnusable) as error:
+            raise fail(str(error)) from None
+        except OSError as error:
+            raise fail(f"cannot serve the sandbox at {host}:{port}: {error.strerror or error}") from None
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        app = create_app(exchange, api_key=api_key, control=control)
+        runner.run(serve(app, sock=listening, ready=ready))

@@ -1,0 +1,159 @@
+"""Settings: where they come from, what is refused, and that the example file tells the truth about them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from parallax.settings import MAX_FILE, SETTINGS_FILE, Settings, SettingsInvalid, load
+
+EXAMPLE = (Path(__file__).parents[2] / "dev.local.env.example").read_text()
+ENTRIES = re.findall(
+    r"((?:^# .*\n)*)^# Default: (\S+?)[.,]?( .*)?\n^#([A-Z_]+)=(\S*)$", EXAMPLE, re.MULTILINE
+)
+KEY, URL = "key-of-mine-1234", "https://exchange.example/api"
+
+
+def file(text: str | bytes) -> None:
+    Path(SETTINGS_FILE).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def test_without_anything_it_is_the_sandbox_on_this_machine_alone() -> None:
+    settings = load()
+    assert settings.sandbox
+    assert (settings.host, settings.port) == ("127.0.0.1", 4000)
+    assert settings.journal == Path("sandbox.journal")
+
+
+def test_a_key_and_an_address_mean_the_real_exchange_with_a_journal_of_its_own() -> None:
+    file(f"API_KEY={KEY}\nAPI_URL={URL}/\n")
+    settings = load()
+    assert not settings.sandbox
+    assert settings.api_url == URL
+    assert settings.journal == Path("parallax.journal")
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file("PORT=4001\n")
+    assert load().port == 4001
+    monkeypatch.setenv("PORT", "4002")
+    assert load().port == 4002
+    assert load(port=4003, host=None).port == 4003
+
+
+def test_an_empty_variable_takes_back_what_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    file(f"API_KEY={KEY}\nAPI_URL={URL}\nPORT=4001\n")
+    for name in ("API_KEY", "API_URL", "PORT"):
+        monkeypatch.setenv(name, "")
+    settings = load()
+    assert settings.sandbox
+    assert settings.port == 4000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "70000"),
+        ("HOST", "0.0.0.0"),  # noqa: S104 - refused
+        ("HOST", "example.com"),
+        ("HOST", "::"),
+        ("API_URL", "exchange.example"),
+        ("API_URL", "ftp://exchange.example/api"),
+        ("API_URL", "https://me:secret@exchange.example/api"),
+        ("API_URL", "https://exchange.example/api?key=1"),
+        ("API_URL", "https://exchange.example:port/api"),
+        ("API_URL", "https://[exchange/api"),
+        ("API_URL", "https:///api"),
+        ("API_KEY", "half a k\u00e9y"),
+        ("API_KEY", "line\nbreak"),
+        ("PARALLAX_CALLS_PER_SECOND", "0"),
+        ("PARALLAX_CALLS_PER_SECOND", "nan"),
+        ("PARALLAX_CALLS_AT_ONCE", "2"),
+        ("PARALLAX_GRACE_SECONDS", "-1"),
+        ("PARALLAX_GRACE_SECONDS", "soon"),
+    ],
+)
+def test_nonsense_is_one_line_that_names_the_setting(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", KEY)
+    monkeypatch.setenv("API_URL", URL)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsInvalid) as refused:
+        load()
+    words = str(refused.value)
+    assert words.startswith(f"{name}: ")
+    assert "\n" not in words
+    assert KEY not in words
+    assert "secret" not in words
+    if name == "API_KEY":
+        assert value not in words
+
+
+def test_a_key_without_an_address_and_an_address_without_a_key_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("API_KEY", KEY)
+    with pytest.raises(SettingsInvalid, match=r"API_KEY is set and API_URL is not") as refused:
+        load()
+    assert KEY not in str(refused.value)
+    monkeypatch.delenv("API_KEY")
+    monkeypatch.setenv("API_URL", URL)
+    with pytest.raises(SettingsInvalid, match=r"API_URL names a real exchange and API_KEY is not set"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"API_KEY=\xff\xfe\n", "is not UTF-8"),
+        ("PORT=4000\nwhat is this\n", "in line 2"),
+        (f"API_KEY='{KEY}\n", "in line 1"),
+        ("#" * (MAX_FILE + 1), "is larger than"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_read_whole_is_refused(text: str | bytes, words: str) -> None:
+    file(text)
+    with pytest.raises(SettingsInvalid, match=words) as refused:
+        load()
+    assert SETTINGS_FILE in str(refused.value)
+    assert KEY not in str(refused.value)
+
+
+def test_a_settings_file_that_is_a_directory_is_refused() -> None:
+    Path(SETTINGS_FILE).mkdir()
+    with pytest.raises(SettingsInvalid, match=r"dev\.local\.env cannot be read: Is a directory"):
+        load()
+
+
+def test_the_key_is_in_nothing_that_is_shown() -> None:
+    settings = load(api_key=KEY, api_url=URL)
+    assert KEY not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+def test_the_example_explains_every_setting_and_nothing_else() -> None:
+    assert sorted(name.lower() for *_, name, _ in ENTRIES) == sorted(Settings.model_fields)
+    assert all(words.strip() for words, *_ in ENTRIES)
+
+
+@pytest.mark.parametrize(("default", "name", "shown"), [(entry[1], entry[3], entry[4]) for entry in ENTRIES])
+def test_the_example_names_the_defaults(default: str, name: str, shown: str) -> None:
+    settings = Settings(**({"api_key": KEY, "api_url": URL} if name == "PARALLAX_JOURNAL" else {}))  # type: ignore[arg-type]
+    value = settings.journal if name == "PARALLAX_JOURNAL" else getattr(settings, name.lower())
+    assert default == ("none" if value is None else f"{value:g}" if isinstance(value, float) else str(value))
+    assert default in ("none", shown)
+
+
+def test_the_example_can_be_copied_as_it_is_and_with_every_line_in_force() -> None:
+    file(EXAMPLE)
+    assert load() == Settings()
+    file(re.sub(r"^#([A-Z_]+=)", r"\1", EXAMPLE, flags=re.MULTILINE).replace("API_KEY=", f"API_KEY={KEY}"))
+    settings = load()
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == KEY

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from parallax.desk.books import Books
-from parallax.desk.execution import GRACE, Execution
+from parallax.desk.execution import GRACE, VAGUE, Execution
 from parallax.desk.feed import Feed
 from parallax.desk.ledger import Ledger
 from parallax.desk.readings import Age, Readings
@@ -292,6 +292,7 @@ class Desk:
         See `Execution.claim` for what it raises. The order goes on whether or not anyone waits for it.
         """
         await self.quote(quote_id)
+        await self._know_the_time()
         return await self._execution.claim(quote_id, user_id, amount, by)
 
     async def execute(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
@@ -349,6 +350,21 @@ class Desk:
         return resolved
 
     # Inside
+
+    async def _know_the_time(self) -> None:
+        """Have heard from the venue since the start, and since this machine's clock was last set: every answer tells
+        the venue's time, and nothing else may decide whether a quote is still good (rule 8).
+
+        Raises `VenueUnavailable`: nothing was sent.
+        """
+        if self._readings.users_age.read_at is not None and self._venue.clock.uncertainty <= VAGUE:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._readings.read_users()
+        except TimeoutError:
+            words = "The exchange's time is not known and it does not answer, so nothing was sent. Try again."
+            raise VenueUnavailable(words) from None
 
     async def _known_order(self, order_id: OrderId) -> Order | None:
         return self.books.order(order_id) or await self._journal.order(order_id)

@@ -26,6 +26,7 @@ from parallax.domain.errors import (
     NotFound,
     QuoteExpired,
     QuoteTaken,
+    VenueUnavailable,
 )
 from parallax.domain.facts import (
     AnswerLost,
@@ -51,6 +52,10 @@ from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unkno
 GRACE: Final = timedelta(seconds=60)
 """How long after a quote's end the venue may still be at work on a request it took in time, or its lists may
 lag behind. Absence counts as evidence only in reads begun later (rule 3)."""
+
+VAGUE: Final = timedelta(seconds=5)
+"""Beyond this uncertainty of the venue's clock nothing is decided by it: the machine slept, or its clock was set. The
+next answer tells the time again."""
 
 log = structlog.get_logger()
 
@@ -179,6 +184,8 @@ class Execution:
         assert order.state is OrderState.CLAIMED, "sent once"
         if self.stopping:
             raise DeskStopping
+        if self._venue.clock.uncertainty > VAGUE:
+            raise VenueUnavailable("This machine's clock was set just now, and nothing was sent. Try again.")
         if self._venue.clock.now() >= self._safe_until(order):
             raise QuoteExpired
         request = OrderRequest(order.quote_id, order.user_id, order.amount.wire)

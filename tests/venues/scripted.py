@@ -24,6 +24,7 @@ from parallax.ports.venue import (
 )
 from parallax.venues.api import CallFailed, Heard, Reply
 from parallax.venues.gateway import Gateway, GatewaySettings
+from parallax.venues.meter import MeterSnapshot
 from tests.venues.virtual import NOON, VirtualClock
 
 USER = User(UserId("u1"), "User One", "user1@example.com")
@@ -32,8 +33,6 @@ QUOTE = VenueQuote(QuoteId("q1"), parse_rate("54.42", currency("usd"), currency(
 ORDER = VenueOrder(
     VenueOrderId("o1"), REQUEST.quote_id, REQUEST.user_id, REQUEST.amount, VenueOrderStatus.PENDING
 )
-
-Script = Callable[[str], Awaitable[Any]]
 
 
 class ScriptedApi:
@@ -47,7 +46,7 @@ class ScriptedApi:
         self.under_way = 0
         self.most_under_way = 0
         self.closed = False
-        self.script: Script | None = None
+        self.script: Callable[[str], Awaitable[Any]] | None = None
 
     def names(self) -> list[str]:
         return [name for _, name in self.calls]
@@ -141,3 +140,28 @@ class House:
         await self.gateway.close()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not {task for task in left if task.get_name().startswith("venue")}
+
+
+def counted(snapshot: MeterSnapshot, **wanted: str) -> int:
+    return sum(
+        call.count
+        for call in snapshot.calls
+        if all(getattr(call, key) == value for key, value in wanted.items())
+    )
+
+
+class Script:
+    """Replies or exceptions, one for each call, then the usual answers."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = list(steps)
+
+    async def __call__(self, _name: str) -> Any:
+        step = self.steps.pop(0) if self.steps else None
+        if isinstance(step, BaseException):
+            raise step
+        return step() if callable(step) else step
+
+
+async def hang(_name: str) -> Any:
+    await asyncio.get_running_loop().create_future()

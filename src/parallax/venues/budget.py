@@ -119,7 +119,8 @@ class Limiter:
             Purpose.RESOLVE: limits.kept_for_resolves,
         }
         self._shared = limits.concurrency - limits.kept_for_sends - limits.kept_for_resolves
-        self._tokens = float(limits.burst)
+        self._burst: float = limits.burst
+        self._tokens = self._burst
         self._filled_at: float | None = None
         self._paused_until = -math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -174,7 +175,7 @@ class Limiter:
             entry.running = False
             self._running[entry.purpose] -= 1
             if not entry.used:
-                self._tokens = min(self._tokens + 1, float(self._limits.burst))
+                self._tokens = min(self._tokens + 1, self._burst)
         self._pump()
 
     def pause(self, seconds: float) -> None:
@@ -230,7 +231,7 @@ class Limiter:
     def _fill(self, now: float) -> None:
         since = self._filled_at if self._filled_at is not None else now
         gained = max(0.0, now - max(since, self._paused_until)) * self._limits.calls_per_second
-        self._tokens = min(self._tokens + gained, float(self._limits.burst))
+        self._tokens = min(self._tokens + gained, self._burst)
         self._filled_at = now
 
     def _open(self, now: float) -> bool:

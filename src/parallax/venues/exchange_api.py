@@ -33,9 +33,9 @@ IDLE_CONNECTION_SECONDS: Final = 3.0
 """A connection idle for longer is not used again. Servers drop theirs after 5 s and up; a request that meets a
 connection being dropped has no answer, and an order without an answer is unknown for minutes."""
 
-MAX_IDLE_CONNECTIONS: Final = 64
-"""Connections kept for the next call. How many there are at once is bounded by the limiter, not by the pool, so
-that an order that has passed its last check never waits for one."""
+MAX_IDLE_CONNECTIONS: Final = 32
+"""Connections kept for the next call; each costs every call a look at its socket. How many there are at once is
+bounded by the limiter and not by the pool, so that an order that has passed its last check never waits for one."""
 
 SLICE: Final = 1_000
 """Entries of a long list that are built before the loop may do something else: a few milliseconds."""

@@ -363,7 +363,7 @@ class Gateway:
         """The seconds that a `Retry-After` asks for, at most `MAX_PAUSE`; None when it does not say."""
         text = (heard.retry_after or "").strip()
         if text.isascii() and text.isdigit():
-            seconds = float(text[:6])
+            seconds = int(text[:6])
         else:
             until = parse_http_date(text) if text else None
             if until is None:
@@ -420,7 +420,7 @@ class Gateway:
         gauge(
             "parallax_venue_breaker_open",
             "1 while the exchange is not asked.",
-            lambda: float(self._breaker.down is not None),
+            lambda: 0.0 if self._breaker.down is None else 1.0,
         )
         gauge(
             "parallax_venue_clock_offset_seconds",

@@ -55,7 +55,7 @@ class Flights:
     def __init__(self, shared: Callable[[], None]) -> None:
         self._shared = shared
         self._open: dict[Hashable, Flight[Any]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order: a set's would differ from run to run
         self._closed = False
 
     async def ride(
@@ -98,7 +98,7 @@ class Flights:
                 self._forget(key, flight)
 
         flight.task = asyncio.create_task(whole(), name=f"venue read {key}")
-        self._tasks.add(flight.task)
+        self._tasks[flight.task] = None
         flight.task.add_done_callback(self._landed)
         self._open[key] = flight
         return flight
@@ -109,7 +109,7 @@ class Flights:
             del self._open[key]
 
     def _landed(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled():
             task.exception()  # its riders may all be gone; nobody needs to hear that it was never looked at
 

@@ -342,7 +342,7 @@ def test_a_failed_journal_sends_nothing_and_says_so(play: Play) -> None:
         desk = await world.desk()
         quote = await world.quote(desk)
 
-        def full(*_: Any) -> None:
+        def full(entries: Any, durable: Any) -> None:
             raise OSError(28, "No space left on device")
 
         world.disk.sync = full

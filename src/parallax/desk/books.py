@@ -140,31 +140,32 @@ class Books:
                 self.orders.add(order.id, order)
                 self._index_order(order)
 
-    def retire(self, venue_now: datetime) -> int:
-        """Let go of what is neither live nor recent; returns how much was let go."""
-        gone = 0
-        surplus = len(self._quotes_by_time) - MAX_PAST_QUOTES
-        if surplus > 0:
-            kept: list[tuple[datetime, QuoteId]] = []
-            for created_at, quote_id in self._quotes_by_time[:surplus]:
-                quote = self.quotes.get(quote_id)
-                past = quote is None or (
-                    quote.state is not QuoteState.CLAIMED and quote.expires_at < venue_now - QUOTE_VALIDITY
-                )
-                if past and quote_id in self.quotes:
-                    self.quotes.retire(quote_id)
-                    gone += 1
-                elif not past:
-                    kept.append((created_at, quote_id))
-            self._quotes_by_time[:surplus] = kept
+    def retire(self, venue_now: datetime) -> list[Order]:
+        """Let go of quotes and orders that are neither live nor recent; returns the orders."""
+        self._retire_quotes(venue_now)
         settled = [order for order in self.orders if order.state.settled]
-        if len(settled) > MAX_SETTLED_ORDERS:
-            settled.sort(key=lambda order: order.settled_at or order.created_at)
-            for order in settled[: len(settled) - MAX_SETTLED_ORDERS]:
-                self.orders.retire(order.id)
-                self._orders_of[order.user_id].pop(order.id, None)
-                gone += 1
-        return gone
+        surplus = len(settled) - MAX_SETTLED_ORDERS
+        if surplus <= 0:
+            return []
+        settled.sort(key=lambda order: order.settled_at or order.created_at)
+        for order in settled[:surplus]:
+            self.orders.retire(order.id)
+            self._orders_of[order.user_id].pop(order.id, None)
+        return settled[:surplus]
+
+    def _retire_quotes(self, venue_now: datetime) -> None:
+        surplus = len(self._quotes_by_time) - MAX_PAST_QUOTES
+        if surplus <= 0:
+            return
+        kept: list[tuple[datetime, QuoteId]] = []
+        for created_at, quote_id in self._quotes_by_time[:surplus]:
+            quote = self.quotes.get(quote_id)
+            assert quote is not None, "the index holds what is live"
+            if quote.state is QuoteState.CLAIMED or quote.expires_at >= venue_now - QUOTE_VALIDITY:
+                kept.append((created_at, quote_id))
+            else:
+                self.quotes.retire(quote_id)
+        self._quotes_by_time[:surplus] = kept
 
     def _index_order(self, order: Order) -> None:
         self._orders_of.setdefault(order.user_id, {})[order.id] = None

@@ -107,7 +107,7 @@ class Desk:
         self._readings = Readings(self._ledger, venue, clock)
         self._execution = Execution(self._ledger, venue, self._supervisor, clock, new_id, grace)
         self.tracker = Tracker(self._ledger, self._readings, venue, self._supervisor, clock, random)
-        self._upkeep = Upkeep(self.books, self._readings, venue, random)
+        self._upkeep = Upkeep(self._ledger, self._readings, venue, random)
         self._reads: dict[str, asyncio.Task[None]] = {}
         self._forced: dict[str, float] = {}
         self.started_at: datetime | None = None
@@ -291,7 +291,7 @@ class Desk:
 
         See `Execution.claim` for what it raises. The order goes on whether or not anyone waits for it.
         """
-        await self.quote(quote_id)
+        self._ledger.recall((), (await self.quote(quote_id),))
         await self._know_the_time()
         return await self._execution.claim(quote_id, user_id, amount, by)
 
@@ -302,7 +302,13 @@ class Desk:
         await self._execution.answered(placed.id)
         if (order := self.books.order(placed.id)) and order.refusal and order.state is OrderState.UNKNOWN:
             await self._doubt_settled(placed.id)
-        return self.books.order(placed.id) or placed
+        order = self.books.order(placed.id) or placed
+        if self._journal.failed is not None and order.state in (OrderState.CLAIMED, OrderState.SENT):
+            raise JournalFailed(
+                f"Order {order.id} may have been placed, but the journal failed before the answer was written down."
+                " It is looked for when the desk starts again."
+            )
+        return order
 
     async def refresh(self, what: str, user_id: UserId | None = None) -> None:
         """Read a list again because a person asks: "users", "quotes" or "orders" of a user.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from parallax.desk.books import Books
 from parallax.desk.feed import Feed
@@ -95,6 +96,16 @@ class Ledger:
         self.books.recall(orders, quotes)
         for order in orders:
             self._index(order)
+
+    def retire(self, venue_now: datetime) -> None:
+        """Let go of what is only history, which the journal keeps."""
+        for order in self.books.retire(venue_now):
+            if order.venue_order_id is not None:
+                self._by_venue_id.pop(order.venue_order_id, None)
+            on_quote = self._by_quote.get(order.quote_id, {})
+            on_quote.pop(order.id, None)
+            if not on_quote:
+                self._by_quote.pop(order.quote_id, None)
 
     def _durable(self, records: Sequence[Recorded]) -> None:
         for record in records:

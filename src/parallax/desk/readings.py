@@ -42,7 +42,7 @@ class Readings:
         self.users_age = Age()
         self.quotes_age = Age()
         self._orders_age: dict[UserId, Age] = {}
-        self._seen_pending: dict[OrderId, datetime] = {}
+        self._seen_pending: dict[UserId, dict[OrderId, datetime]] = {}
 
     def orders_age(self, user_id: UserId) -> Age:
         """The age of a user's list of orders."""
@@ -78,7 +78,9 @@ class Readings:
         """
         orders = self._ledger.books.open_orders(user_id)
         if purpose is Purpose.REFRESH and any(order.state is OrderState.UNKNOWN for order in orders):
-            purpose = Purpose.FOLLOW  # it will be evidence, so it must not ride along with a read that has left
+            purpose = (
+                Purpose.FOLLOW
+            )  # it will be evidence, so it must not ride along with a read that has left
         loop = asyncio.get_running_loop()
         began_at, began = self._clock.now(), loop.time()
         try:
@@ -93,7 +95,7 @@ class Readings:
         elapsed = timedelta(seconds=loop.time() - began)
         now, uncertainty = self._venue.clock.now(), self._venue.clock.uncertainty
         earliest, latest = now - uncertainty - elapsed, now + uncertainty
-        read = OrdersList(user_id, listed, began_at, earliest, latest, self._seen_pending)
+        read = OrdersList(user_id, listed, began_at, earliest, latest, self._seen_pending.get(user_id, {}))
         written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
         self._note_pending(user_id, began_at)
         await asyncio.shield(written)
@@ -113,12 +115,12 @@ class Readings:
             await self.read_quotes()
 
     def _note_pending(self, user_id: UserId, began_at: datetime) -> None:
-        for order in self._ledger.books.open_orders(user_id):
-            current = self._ledger.order(order.id)
-            if current is not None and current.state is OrderState.PENDING:
-                self._seen_pending[order.id] = began_at
-            else:
-                self._seen_pending.pop(order.id, None)
+        """What is still pending after this read was pending when it began."""
+        self._seen_pending[user_id] = {
+            order.id: began_at
+            for order in self._ledger.books.open_orders(user_id)
+            if (current := self._ledger.order(order.id)) and current.state is OrderState.PENDING
+        }
 
     async def _noting(self, age: Age, read: Callable[[], Awaitable[Sequence[Item]]]) -> Sequence[Item]:
         began_at = self._clock.now()

@@ -258,9 +258,7 @@ class _Reading:
         counts = earliest > order.conclusive_after and spaced
         listed = len(self._read.orders)
         self._facts.append(
-            OrderMissing(
-                self._now, order.id, order.quote_id, earliest, self._read.latest, listed, counts
-            )
+            OrderMissing(self._now, order.id, order.quote_id, earliest, self._read.latest, listed, counts)
         )
         if counts and order.absences + 1 >= ABSENCE_READS:
             evidence = (

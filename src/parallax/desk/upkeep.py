@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
 
-from parallax.desk.books import Books
+from parallax.desk.ledger import Ledger
 from parallax.desk.readings import Readings
 from parallax.domain.errors import JournalFailed, VenueUnavailable
 from parallax.domain.identity import UserId
@@ -37,8 +37,8 @@ RETIRE_EVERY: Final = 300.0
 class Upkeep:
     """Two duties: comparing with the venue, and letting go of history."""
 
-    def __init__(self, books: Books, readings: Readings, venue: Venue, random: Random) -> None:
-        self._books = books
+    def __init__(self, ledger: Ledger, readings: Readings, venue: Venue, random: Random) -> None:
+        self._ledger = ledger
         self._readings = readings
         self._venue = venue
         self._random = random
@@ -65,7 +65,7 @@ class Upkeep:
         """Let go of history now and then. A duty: never returns."""
         while True:
             await asyncio.sleep(RETIRE_EVERY)
-            self._books.retire(self._venue.clock.now())
+            self._ledger.retire(self._venue.clock.now())
 
     async def _until_read(self, read: Callable[[], Awaitable[None]]) -> None:
         delay = FIRST_RETRY
@@ -81,7 +81,7 @@ class Upkeep:
 
     async def _sweep_one_user(self) -> None:
         """Read the orders of the user whose list is oldest."""
-        users = [user.id for user in self._books.users]
+        users = [user.id for user in self._ledger.books.users]
         if not users:
             return
         user_id = min(users, key=lambda user: self._swept.get(user, -math.inf))

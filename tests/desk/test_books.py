@@ -1,0 +1,100 @@
+"""What is live is in memory once; what is history can leave and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from parallax.desk import books
+from parallax.desk.feed import MAX_WAITING, Feed, FeedClosed, SubscriberTooSlow, every_record
+from parallax.desk.registry import AlreadyLive, Registry
+from parallax.domain.errors import QuoteExpired, QuoteTaken
+from parallax.domain.transitions import OrderState
+from tests.desk.conftest import World, usd
+from tests.desk.scripted import ONE
+
+Play = Callable[[Any], Any]
+
+
+def test_a_registry_lets_each_entity_in_once() -> None:
+    registry: Registry[str, int] = Registry()
+    registry.add("a", 1)
+    with pytest.raises(AlreadyLive):
+        registry.add("a", 2)
+    assert registry.replace("a", 3) == 1
+    with pytest.raises(KeyError):
+        registry.replace("b", 1)
+    assert list(registry) == [3]
+
+
+def test_history_leaves_memory_and_is_still_there(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "MAX_PAST_QUOTES", 3)
+    monkeypatch.setattr(books, "MAX_SETTLED_ORDERS", 2)
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        placed = []
+        for _ in range(6):
+            quote = await world.quote(desk)
+            placed.append((quote, await desk.execute(quote.id, ONE, usd(), "page")))
+            world.venue.settle(quote.id)
+        unused = await world.quote(desk)
+        await asyncio.sleep(1200)
+        assert len(desk.books.quotes) == 3
+        assert len(desk.books.orders) == 2
+        quote, order = placed[0]
+        assert (await desk.order(order.id, ONE)).state is OrderState.COMPLETED
+        with pytest.raises(QuoteTaken):
+            await desk.execute(quote.id, ONE, usd(), "page")
+        with pytest.raises(QuoteExpired):
+            await desk.execute(unused.id, ONE, usd(), "page")
+        await desk.refresh("orders", ONE)  # the venue lists them all; none is taken for a new one
+        assert not desk.books.open_incidents()
+        assert not any(known.adopted for known in desk.books.orders_of(ONE))
+
+    play(scenario)
+
+
+def test_a_slow_listener_is_cut_off_and_resumes(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        slow = desk.feed.subscribe(key=every_record, limit=3)
+        before = desk.feed.position
+        for _ in range(5):
+            await world.quote(desk)
+        with pytest.raises(SubscriberTooSlow):
+            slow.take()
+        missed = desk.feed.since(before)
+        assert missed is not None
+        assert [record.position for record in missed] == list(range(before + 1, before + 6))
+
+    play(scenario)
+
+
+def test_listeners_get_the_newest_state_of_an_entity_not_a_backlog(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        with desk.feed.subscribe(lambda change: change.order is not None) as news:
+            await desk.execute(quote.id, ONE, usd(), "page")
+            records = news.take().records
+        assert [record.change.order.state for record in records if record.change.order] == [
+            OrderState.PENDING
+        ]
+        assert MAX_WAITING > 100
+
+    play(scenario)
+
+
+def test_a_feed_that_closes_ends_every_subscription(play: Play) -> None:
+    async def scenario(_: World) -> None:
+        feed = Feed()
+        with feed.subscribe() as news:
+            feed.close()
+            with pytest.raises(FeedClosed):
+                await news.next()
+
+    play(scenario)

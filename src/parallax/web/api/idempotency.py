@@ -1,0 +1,147 @@
+"""Repeating a request safely: under an `Idempotency-Key` the first answer is given again, for a day and over restarts.
+
+What holds in every case is the claim: one quote, at most one order, with or without a key. The key adds that the
+program that repeats its request is told what came of the first one:
+
+- While the first is under way, a second one waits for it and gets its answer.
+- Afterwards it gets the answer that is kept, with `Idempotency-Replayed: true`.
+- When the desk died between the claim and the answer, nothing is kept; but the claim is on disk, and says under which
+  key it was made. The repeated request meets its own order, and is answered with how that stands now.
+
+Kept is every answer that lasts. Answers that say "not now" (the exchange cannot be reached, orders are paused, …) are
+not: nothing was done, and the repeated request is tried anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from parallax.desk.desk import Desk
+from parallax.domain.errors import DeskError, JournalFailed
+from parallax.ports.journal import MAX_ANSWER_KEY, Journal
+from parallax.web.api.errors import ApiError
+from parallax.web.api.wire import Answer, Request
+
+HEADER: Final = b"idempotency-key"
+REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+MAX_UNDER_WAY: Final = 10_000
+"""Requests with a key under way at one time; each holds a task and a connection."""
+
+MARK_LENGTH: Final = 12
+"""Hexadecimal digits of a key's hash that its claims carry: two keys for one quote do not share them."""
+
+API: Final = "api"
+"""How facts name the API as the one who did something; a key's mark may follow."""
+
+Work = Callable[[str, bool], Awaitable[Answer]]
+"""Does what a request asks: given who asks (as facts will name them) and whether under a key."""
+
+log = structlog.get_logger()
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """An answer as it is kept."""
+
+    status: int
+    content_type: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+
+
+class Once:
+    """Carries requests out, each key's once. `refused` makes the answer to an error."""
+
+    def __init__(
+        self, desk: Desk, journal: Journal, refused: Callable[[DeskError | ApiError], Answer]
+    ) -> None:
+        self._desk = desk
+        self._journal = journal
+        self._refused = refused
+        self._under_way: dict[str, tuple[bytes, asyncio.Task[Answer]]] = {}
+
+    async def __call__(self, request: Request, body: bytes, work: Work) -> Answer:
+        """Carry a request out, or answer it with what came of it before. Raises `ApiError` or `DeskError`."""
+        key = request.text(HEADER)
+        if key is None:
+            return await work(API, False)
+        _check(key)
+        asked = _fingerprint(request, body)
+        first = self._under_way.get(key)
+        if first is not None:
+            _check_same(first[0], asked)
+            # Shielded: whoever leaves takes nothing from those who stay.
+            return _again(await asyncio.shield(first[1]))
+        if len(self._under_way) >= MAX_UNDER_WAY:
+            raise ApiError("idempotency_key_in_use", "Too many requests with a key are under way.")
+        task = asyncio.create_task(self._first(key, asked, work), name=f"request {key[:40]}")
+        self._under_way[key] = (asked, task)
+        task.add_done_callback(lambda done: self._ended(key, done))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: str, done: asyncio.Task[Answer]) -> None:
+        self._under_way.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # looked at: nobody may be left to hear of it
+
+    async def _first(self, key: str, asked: bytes, work: Work) -> Answer:
+        known = await self._journal.recall(key, self._desk.now())
+        if known is not None:
+            _check_same(known.fingerprint, asked)
+            kept = _decode(known.answer)
+            return _again(Answer(kept.status, kept.body, tuple(kept.headers), kept.content_type))
+        try:
+            answer = await work(f"{API} key {mark(key)}", True)
+        except (DeskError, ApiError) as error:
+            answer = self._refused(error)
+        if answer.lasts:
+            await self._keep(key, asked, answer)
+        return answer
+
+    async def _keep(self, key: str, asked: bytes, answer: Answer) -> None:
+        kept = _Kept(answer.status, answer.content_type, list(answer.headers), answer.body)
+        try:
+            await self._journal.remember(key, asked, _encode(kept), self._desk.now())
+        except JournalFailed as error:
+            # What was done is done, and the claim knows its key: the answer is true without being kept.
+            log.warning("an answer could not be kept", error=error.words)
+
+
+def mark(key: str) -> str:
+    """What claims carry of a key: enough to know it again, nothing to learn it from."""
+    return hashlib.sha256(key.encode()).hexdigest()[:MARK_LENGTH]
+
+
+def _again(answer: Answer) -> Answer:
+    if REPLAYED in answer.headers:
+        return answer
+    return replace(answer, headers=(*answer.headers, REPLAYED))
+
+
+def _fingerprint(request: Request, body: bytes) -> bytes:
+    asked = hashlib.sha256(f"{request.method} {request.path}\n".encode())
+    asked.update(body)
+    return asked.digest()
+
+
+def _check(key: str) -> None:
+    if not (0 < len(key) <= MAX_ANSWER_KEY and key.isascii() and key.isprintable() and key.strip()):
+        words = f"A key has 1 to {MAX_ANSWER_KEY} printable ASCII characters; a UUID is a good one."
+        raise ApiError("request_invalid", f"Idempotency-Key: {words}", {"Idempotency-Key": [words]})
+
+
+def _check_same(known: bytes, asked: bytes) -> None:
+    if known != asked:
+        words = "This key was used for another request; use a new key for each thing you want done."
+        raise ApiError("idempotency_key_reused", words, {"Idempotency-Key": [words]})

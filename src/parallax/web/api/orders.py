@@ -1,0 +1,249 @@
+"""Orders: placed once, read from memory or the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Final, NoReturn
+
+import msgspec
+
+from parallax.desk.desk import Desk
+from parallax.domain.entities import Order
+from parallax.domain.errors import NotFound, QuoteExpired, QuoteTaken
+from parallax.domain.identity import OrderId, QuoteId, UserId, is_identifier
+from parallax.domain.money import parse_amount
+from parallax.domain.transitions import OrderState
+from parallax.ports.journal import MAX_PAGE, OrderQuery
+from parallax.web.api import models
+from parallax.web.api.errors import ApiError
+from parallax.web.api.idempotency import Once
+from parallax.web.api.paging import Cursor, Wanted, choice, invalid, page
+from parallax.web.api.quotes import MAX_WHOLE_LIST, PARAMETERS, SLICE
+from parallax.web.api.wire import Answer, Reply, Request, encode, enveloped, gathered, read_object, rows
+
+LOOK_AGAIN: Final = 2
+"""Seconds after which it is worth looking at an order whose fate is open."""
+
+TURNED_AWAY: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+"""Refusals that are about the desk and not about the order: its key, its rate."""
+
+ALL: Final = "all"
+
+_STATES: Final[dict[str, frozenset[OrderState]]] = {
+    word: frozenset(state for state, shown in models.SHOWN.items() if shown == word)
+    for word in models.SHOWN.values()
+}
+_USUAL: Final = frozenset(OrderState) - models.NOT_AT_THE_EXCHANGE
+
+
+class Orders:
+    """The calls about orders."""
+
+    def __init__(self, desk: Desk, once: Once) -> None:
+        self._desk = desk
+        self._once = once
+
+    async def place(self, request: Request) -> Reply:
+        """Turn a quote into an order, and say what the exchange said."""
+        body = await request.body()
+        return await self._once(request, body, partial(self._place, body))
+
+    async def one(self, request: Request) -> Reply:
+        """One order, by its id here or at the exchange."""
+        if not is_identifier(request.target):
+            raise NotFound("order", request.target)
+        order = await self._desk.order(OrderId(request.target))
+        return Answer(200, enveloped(models.order(order)))
+
+    async def of_user(self, request: Request) -> Reply:
+        """A user's orders, whole or in pages."""
+        if not is_identifier(request.target):
+            raise NotFound("user", request.target)
+        user = await self._desk.user(UserId(request.target))
+        await self._desk.know_orders(user.id)
+        return await self._listed(request, user.id)
+
+    async def listed(self, request: Request) -> Reply:
+        """Everybody's orders, in pages."""
+        wanted = request.parameters.get("user")
+        if wanted is None:
+            return await self._listed(request, None)
+        if not is_identifier(wanted):
+            raise invalid("user", "This is no user's id.")
+        user = await self._desk.user(UserId(wanted))
+        await self._desk.know_orders(user.id)
+        return await self._listed(request, user.id)
+
+    async def _listed(self, request: Request, user_id: UserId | None) -> Reply:
+        asked = request.parameters
+        states = _USUAL
+        if "status" in asked:
+            words = choice("status", asked["status"], frozenset({*_STATES, ALL}))
+            states = (
+                frozenset(OrderState)
+                if ALL in words
+                else frozenset[OrderState]().union(*(_STATES[word] for word in words))
+            )
+        query = OrderQuery(user_id, frozenset() if len(states) == len(OrderState) else states)
+        if PARAMETERS.isdisjoint(asked) and user_id is not None and request.target:
+            return await gathered(self._whole(query))
+        total = 0
+
+        async def fetch(offset: int, limit: int) -> Sequence[Order]:
+            nonlocal total
+            found = await self._desk.orders(query, offset, limit)
+            total = found.total
+            return found.items
+
+        part = await page(fetch, Wanted.read(asked))
+        read_at = self._desk.orders_age(user_id).read_at if user_id else None
+        meta = models.meta(part.next, total, read_at)
+        return Answer(200, rows([models.order_row(order) for order in part.rows], meta))
+
+    async def _fetch(self, query: OrderQuery, offset: int, limit: int) -> Sequence[Order]:
+        return (await self._desk.orders(query, offset, limit)).items
+
+    async def _whole(self, query: OrderQuery) -> AsyncIterator[bytes]:
+        cursor: Cursor | None = None
+        written = 0
+        opening = b'{"data":['
+        while written < MAX_WHOLE_LIST:
+            part = await page(partial(self._fetch, query), Wanted(MAX_PAGE, cursor))
+            for begin in range(0, len(part.rows), SLICE):
+                yield opening + b",".join(map(models.order_row, part.rows[begin : begin + SLICE]))
+                opening = b","
+                await asyncio.sleep(0)
+            written += len(part.rows)
+            cursor = part.next
+            if cursor is None:
+                break
+        end = b"]}" if cursor is None else b'],"meta":' + encode({"next": cursor.text}) + b"}"
+        yield (opening if written == 0 else b"") + end
+
+    # Placing
+
+    async def _place(self, body: bytes, by: str, has_key: bool) -> Answer:
+        quote_id, user_id, text = _read(body)
+        quote = await self._desk.quote(quote_id)
+        await self._desk.user(user_id)
+        amount = parse_amount(text, quote.rate.from_currency)
+        try:
+            order = await self._desk.execute(quote_id, user_id, amount, by)
+        except QuoteTaken as taken:
+            # Rule 2 holds whoever asks. Who asks again under the key of the claim is told of their own order.
+            known = await self._holder(taken) if has_key else None
+            if known is None or (known.by, known.user_id, known.amount) != (by, user_id, amount):
+                raise
+            order = known
+        return self._answer(order)
+
+    async def _holder(self, taken: QuoteTaken) -> Order | None:
+        return await self._desk.order(OrderId(taken.order_id)) if taken.order_id else None
+
+    def _answer(self, order: Order) -> Answer:
+        """What whoever placed an order is told."""
+        here = f"/api/orders/{order.id}".encode()
+        match order.state:
+            case OrderState.PENDING | OrderState.COMPLETED | OrderState.FAILED:
+                return Answer(201, enveloped(models.order(order)), ((b"location", here),))
+            case OrderState.UNKNOWN | OrderState.CLAIMED | OrderState.SENT:
+                # Rule 3: neither placed nor failed. The order is there to be looked at; it must not be sent again.
+                links = {
+                    "order": f"/api/orders/{order.id}",
+                    "orders": f"/api/users/{order.user_id}/orders",
+                    "events": f"/api/events?user={order.user_id}",
+                }
+                headers = ((b"location", here), (b"retry-after", b"%d" % LOOK_AGAIN))
+                return Answer(202, enveloped(models.order(order), links=links), headers)
+            case OrderState.REFUSED:
+                _say_refused(order)
+            case OrderState.NOT_PLACED:
+                words = "The order never reached the exchange: that has been proven. Ask for a new quote."
+                raise ApiError("order_not_placed", words, beside=_naming(order))
+            case OrderState.WITHDRAWN:
+                self._say_withdrawn(order)
+
+    def _say_withdrawn(self, order: Order) -> NoReturn:
+        quote = self._desk.books.quote(order.quote_id)
+        if quote is not None and self._desk.venue_now() >= self._desk.safe_until(quote):
+            raise QuoteExpired
+        why = order.reasons[0] if order.reasons else "The desk held it back."
+        raise ApiError("order_withdrawn", f"Nothing was sent. {why}", beside=_naming(order))
+
+
+def _say_refused(order: Order) -> NoReturn:
+    reasons = list(order.reasons) or ["The exchange gave no reason."]
+    beside = {**_naming(order), "reasons": reasons, "venue_status": order.refusal}
+    if order.refusal in TURNED_AWAY:
+        words = f"The exchange turned the desk away ({order.refusal}); nothing was exchanged. {reasons[0]}"
+        raise ApiError("desk_turned_away", words, {"detail": reasons}, beside=beside)
+    words = f"The exchange refused the order and nothing was exchanged. {'; '.join(reasons)}"
+    raise ApiError("order_refused", words, _reasons_by_field(reasons), beside=beside)
+
+
+def _reasons_by_field(reasons: list[str]) -> dict[str, list[str]]:
+    """The exchange's reasons under the field that each names ("from_amount: must be …"), as it would put them."""
+    found: dict[str, list[str]] = {}
+    for reason in reasons:
+        name, _, words = reason.partition(": ")
+        known = words and name in ("quote_id", "user_id", "from_amount")
+        found.setdefault(name if known else "detail", []).append(words if known else reason)
+    return found
+
+
+def _naming(order: Order) -> dict[str, object]:
+    return {"order_id": order.id, "quote_id": order.quote_id}
+
+
+def _read(body: bytes) -> tuple[QuoteId, UserId, str]:
+    """The fields of an order. Raises `ApiError` naming each that is wrong."""
+    given: models.NewOrder = read_object(body, models.NewOrder)
+    errors: dict[str, list[str]] = {}
+    quote_id = _identifier("quote_id", given.quote_id, errors)
+    user_id = _identifier("user_id", given.user_id, errors)
+    amount = _amount(given.from_amount, errors)
+    if errors:
+        words = "; ".join(f"{field}: {problem}" for field, (problem,) in errors.items())
+        raise ApiError("request_invalid", words, errors)
+    return QuoteId(quote_id), UserId(user_id), amount
+
+
+def _identifier(field: str, raw: msgspec.Raw, errors: dict[str, list[str]]) -> str:
+    text = _string(raw)
+    if not bytes(raw):
+        errors[field] = ["This is missing."]
+    elif text is None or not is_identifier(text):
+        errors[field] = ["This is no id: 1 to 64 letters, digits and . _ : -"]
+    return text or ""
+
+
+def _amount(raw: msgspec.Raw, errors: dict[str, list[str]]) -> str:
+    """The amount as it is written, as a string or a number: no float ever sees it."""
+    written = bytes(raw)
+    if not written:
+        errors["from_amount"] = ["This is missing."]
+        return ""
+    if written[:1].isdigit() or written[:1] == b"-":
+        return written.decode()
+    text = _string(raw)
+    if text is None:
+        errors["from_amount"] = ['Use a decimal string like "100.50".']
+    return text or ""
+
+
+def _string(raw: msgspec.Raw) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except ValueError:
+        return None

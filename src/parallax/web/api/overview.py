@@ -1,0 +1,128 @@
+"""How the desk and the exchange are doing, and the contradictions that a person must look at."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from parallax.desk.desk import Desk
+from parallax.web.api import models
+from parallax.web.api.models import Instant, instant
+from parallax.web.api.paging import flag
+from parallax.web.api.wire import Answer, Reply, Request, enveloped
+
+
+class Duty(msgspec.Struct, frozen=True):
+    """One supervised background duty."""
+
+    name: str
+    purpose: str
+    state: Literal["running", "waiting", "stopped"]
+    since: Instant
+    restarts: int
+    last_error: str
+
+
+class Venue(msgspec.Struct, frozen=True):
+    """The exchange, as this desk experiences it."""
+
+    name: str
+    sandbox: bool
+    health: Literal["well", "slow", "limited", "down"]
+    since: Instant
+    words: str
+    retry_at: Annotated[Instant | None, Meta(description="When calls are tried again; null: now.")]
+    clock_offset_ms: Annotated[
+        int, Meta(description="What to add to the desk's clock to get the exchange's.")
+    ]
+    clock_uncertainty_ms: int
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """New orders are stopped."""
+
+    since: Instant
+    by: str
+    reason: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How things are, now."""
+
+    position: Annotated[int, Meta(description="Of the newest fact in the journal.")]
+    started_at: Instant | None
+    venue: Venue
+    paused: Pause | None
+    stopping: bool
+    journal_failed: Annotated[str | None, Meta(description="Why nothing can be recorded, if so.")]
+    open_orders: int
+    open_incidents: int
+    users_read_at: Instant | None
+    quotes_read_at: Instant | None
+    duties: list[Duty]
+
+
+class Overview:
+    """The calls that look at the desk itself."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def status(self, _: Request) -> Reply:
+        """Everything that the head of a page shows."""
+        desk = self._desk
+        now = desk.status
+        venue = Venue(
+            now.venue_name,
+            now.sandbox,
+            str(now.venue.health),  # type: ignore[arg-type]  # the four words of VenueHealth
+            instant(now.venue.since),
+            now.venue.words,
+            _instant(now.venue.retry_at),
+            _milliseconds(now.clock_offset),
+            _milliseconds(now.clock_uncertainty),
+        )
+        status = Status(
+            desk.position,
+            _instant(desk.started_at),
+            venue,
+            now.pause and Pause(instant(now.pause.since), now.pause.by, now.pause.reason),
+            now.stopping,
+            now.journal_failed and now.journal_failed.words,
+            now.open_orders,
+            now.open_incidents,
+            _instant(desk.users_age.read_at),
+            _instant(desk.quotes_age.read_at),
+            [
+                Duty(
+                    duty.name,
+                    duty.purpose,
+                    str(duty.state),  # type: ignore[arg-type]  # the three words of DutyState
+                    instant(duty.since),
+                    duty.restarts,
+                    duty.last_error,
+                )
+                for duty in desk.duties
+            ],
+        )
+        return Answer(200, enveloped(status))
+
+    async def incidents(self, request: Request) -> Reply:
+        """Open incidents, newest first; resolved ones too, on request."""
+        text = request.parameters.get("resolved")
+        books = self._desk.books
+        shown = books.open_incidents()
+        if text is not None and flag("resolved", text):
+            shown = sorted(books.incidents, key=lambda one: one.raised_at, reverse=True)
+        return Answer(200, enveloped([models.incident(one) for one in shown]))
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else instant(at)
+
+
+def _milliseconds(span: timedelta) -> int:
+    return round(span / timedelta(milliseconds=1))

@@ -1,0 +1,153 @@
+"""Users and quotes: read from memory, and one call to the exchange for a new quote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from parallax.desk.desk import Desk
+from parallax.domain.entities import QUOTE_VALIDITY, Quote
+from parallax.domain.errors import NotFound
+from parallax.domain.identity import QuoteId, is_identifier
+from parallax.domain.transitions import QuoteStatus
+from parallax.ports.journal import MAX_PAGE
+from parallax.web.api import models
+from parallax.web.api.idempotency import Once
+from parallax.web.api.paging import Cursor, Page, Wanted, choice, page
+from parallax.web.api.wire import Answer, Reply, Request, encode, enveloped, gathered, read_object, rows
+
+MEMORY_DEPTH: Final = 10_000
+"""Newest quotes that memory is trusted to hold without gaps; it holds twice as many from the start on."""
+
+MAX_WHOLE_LIST: Final = 100_000
+"""Rows of a list that is asked for without parameters: as many quotes as memory holds, some 30 MB."""
+
+SLICE: Final = 250
+"""Rows made between two chances for everybody else: about a millisecond."""
+
+PARAMETERS: Final = frozenset({"limit", "cursor", "since", "status"})
+"""Any of these makes an answer a page."""
+
+
+class Quotes:
+    """The calls about users and quotes."""
+
+    def __init__(self, desk: Desk, once: Once) -> None:
+        self._desk = desk
+        self._once = once
+        self._rows = models.QuoteRows()
+        self._past = 0
+        self._held_then: int | None = None
+
+    async def users(self, _: Request) -> Reply:
+        """Every user, as the exchange lists them."""
+        desk = self._desk
+        if desk.users_age.read_at is None and not desk.users():
+            await desk.refresh("users")
+        return Answer(200, enveloped([models.user(user) for user in desk.users()]))
+
+    async def create(self, request: Request) -> Reply:
+        """A new quote. The body says nothing, so it may be absent."""
+        body = await request.body()
+        if body.strip():
+            read_object(body, models.NewQuote)
+        return await self._once(request, body, self._create)
+
+    async def _create(self, by: str, _: bool) -> Answer:
+        quote = await self._desk.request_quote(by)
+        location = (b"location", f"/api/quotes/{quote.id}".encode())
+        return Answer(201, self._one(quote), (location,))
+
+    async def one(self, request: Request) -> Reply:
+        """One quote."""
+        if not is_identifier(request.target):
+            raise NotFound("quote", request.target)
+        return Answer(200, self._one(await self._desk.quote(QuoteId(request.target))))
+
+    async def listed(self, request: Request) -> Reply:
+        """All quotes, or a page of those that are asked for."""
+        desk, asked = self._desk, request.parameters
+        if desk.quotes_age.read_at is None and not len(desk.books.quotes):
+            await desk.refresh("quotes")
+        if PARAMETERS.isdisjoint(asked):
+            return await gathered(self._whole())
+        wanted = Wanted.read(asked)
+        statuses = frozenset[str]()
+        if "status" in asked:
+            statuses = choice("status", asked["status"], frozenset(QuoteStatus))
+        if wanted.cursor is None and wanted.since is None and not statuses:
+            part = await self._newest(wanted)
+        else:
+            part = await self._filtered(wanted, statuses)
+        now = desk.venue_now()
+        total = len(desk.books.quotes) + await self._only_in_journal()
+        meta = models.meta(part.next, total, desk.quotes_age.read_at)
+        return Answer(200, rows([self._rows.row(quote, now) for quote in part.rows], meta))
+
+    def _one(self, quote: Quote) -> bytes:
+        return b'{"data":' + self._rows.row(quote, self._desk.venue_now()) + b"}"
+
+    async def _newest(self, wanted: Wanted) -> Page[Quote]:
+        """The first page without filters: what everybody asks for."""
+        held = await self._fetch(0, wanted.limit + 1)
+        if len(held) <= wanted.limit:
+            return Page(list(held), None)
+        shown = list(held[: wanted.limit])
+        last = shown[-1]
+        offset = wanted.limit - 1
+        while offset and shown[offset - 1].created_at == last.created_at:
+            offset -= 1
+        return Page(shown, Cursor(last.created_at, last.id, offset))
+
+    async def _filtered(self, wanted: Wanted, statuses: frozenset[str]) -> Page[Quote]:
+        now = self._desk.venue_now()
+        if statuses == {QuoteStatus.ACTIVE}:
+            # What is older has expired: no need to look through it.
+            born = now - QUOTE_VALIDITY + timedelta(microseconds=1)
+            wanted = Wanted(wanted.limit, wanted.cursor, max(born, wanted.since or born))
+        fits = (lambda quote: quote.status(now) in statuses) if statuses else None
+        return await page(self._fetch, wanted, fits)
+
+    async def _fetch(self, offset: int, limit: int) -> Sequence[Quote]:
+        """Quotes newest first, from memory where it has no gaps."""
+        held = self._desk.books.newest_quotes(limit, offset)
+        if len(held) == limit and offset + limit <= MEMORY_DEPTH:
+            return held
+        if not await self._only_in_journal():
+            return self._desk.books.newest_quotes(limit, offset)
+        return (await self._desk.past_quotes(offset, limit)).items
+
+    async def _only_in_journal(self) -> int:
+        """How many quotes memory does not hold. It changes only when memory lets go of some, and is asked for then."""
+        books = self._desk.books
+        held = len(books.quotes)
+        if self._held_then is None or held < self._held_then:
+            # Nothing in memory is that far back, so it is the journal that answers.
+            past = await self._desk.past_quotes(held, 1)
+            held = len(books.quotes)
+            self._past = max(0, past.total - held)
+        self._held_then = held
+        return self._past
+
+    async def _whole(self) -> AsyncIterator[bytes]:
+        cursor: Cursor | None = None
+        written = 0
+        opening = b'{"data":['
+        while written < MAX_WHOLE_LIST:
+            part = await page(self._fetch, Wanted(MAX_PAGE, cursor))
+            now = self._desk.venue_now()
+            for begin in range(0, len(part.rows), SLICE):
+                piece = b",".join(
+                    self._rows.row_once(quote, now) for quote in part.rows[begin : begin + SLICE]
+                )
+                yield opening + piece
+                opening = b","
+                await asyncio.sleep(0)
+            written += len(part.rows)
+            cursor = part.next
+            if cursor is None:
+                break
+        end = b"]}" if cursor is None else b'],"meta":' + encode({"next": cursor.text}) + b"}"
+        yield (opening if written == 0 else b"") + end

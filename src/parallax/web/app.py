@@ -1,0 +1,66 @@
+"""The web application: pages, event streams and static files over a desk that runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+
+from parallax.desk.desk import Desk
+from parallax.domain.errors import DeskError, NotFound
+from parallax.web import live, trouble
+from parallax.web.guard import BodyTooLarge, Guard
+from parallax.web.pages import exchange, operations, order, orders, ticket, users
+from parallax.web.ports import Drill, OperationsView
+from parallax.web.site import Site, TheSite
+
+PAGES: Final = (users.router, exchange.router, ticket.router, orders.router, order.router, operations.router)
+"""The pages' routers. The JSON API's stand in `parallax.web.api` and are included after them."""
+
+
+def create_app(
+    desk: Desk,
+    *,
+    drill: Drill | None = None,
+    operations: OperationsView | None = None,
+    allowed_hosts: Iterable[str] = (),
+) -> FastAPI:
+    """The application over `desk`, which whoever calls this starts and stops.
+
+    `drill` is the sandbox's faults, where there is a sandbox; `operations` what the venue's adapter knows of its
+    calls. `allowed_hosts` are names by which the desk may be asked for besides those of this machine.
+    """
+    app = FastAPI(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = Site(desk, drill, operations)
+    app.state.streams = live.Streams()
+    app.add_middleware(Guard, hosts=tuple(allowed_hosts))
+    app.add_exception_handler(DeskError, trouble.desk_error)
+    app.add_exception_handler(HTTPException, trouble.http_error)
+    app.add_exception_handler(BodyTooLarge, trouble.too_large)
+    for router in (*PAGES, live.router):
+        app.include_router(router)
+
+    @app.get("/static/{version}/{path:path}", include_in_schema=False)
+    async def static(version: str, path: str, request: Request, site: TheSite) -> Response:
+        return site.assets.serve(version, path, request)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def favicon(request: Request, site: TheSite) -> Response:
+        return site.assets.serve(site.assets.version, "mark.svg", request)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def health(site: TheSite) -> Response:
+        status = site.desk.status
+        if status.stopping or status.journal_failed is not None:
+            return PlainTextResponse("not taking orders\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse("ok\n")
+
+    @app.get("/{rest:path}", include_in_schema=False)
+    async def nowhere(rest: str) -> Response:
+        raise NotFound("page", f"/{rest}")
+
+    return app

@@ -1,0 +1,173 @@
+"""The event stream of an open page: whatever changes in what it shows, as fragments to put in place.
+
+A page says what it shows (`page=orders&user=…`) and from which position on it needs news; each message carries the
+position it brings the page to. What was missed is replayed from the feed's memory; where that does not reach, or the
+desk has been started anew, the page is told to fetch itself again. A message of a few bytes every `BEAT` seconds lets
+a page notice a dead connection, and keeps its clock right.
+
+A change is rendered once and its bytes are shared by everyone who is shown the same thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from parallax.desk.feed import FeedClosed, Subscription, SubscriberTooSlow, newest_of_entity
+from parallax.domain.errors import NotFound
+from parallax.domain.identity import is_identifier
+from parallax.domain.state import Change
+from parallax.ports.journal import Recorded
+from parallax.web import format as shown
+from parallax.web.site import Site, TheSite
+from parallax.web.topics import Topic, topic_of
+
+BEAT: Final = 20.0
+"""Seconds between two signs of life on a quiet stream: about two bytes a second."""
+
+MAX_STREAMS: Final = 2_000
+"""Streams open at one time; each costs a connection and some 30 KB."""
+
+MAX_SHARED: Final = 2_000
+"""Rendered fragments kept for sharing: each is wanted by every viewer within a moment, and then never again."""
+
+router = APIRouter(include_in_schema=False)
+
+
+class Streams:
+    """How many streams are `open`, and what they share."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self._shared: dict[tuple[str, int], asyncio.Future[str]] = {}
+
+    async def render(self, site: Site, topic: Topic, record: Recorded) -> str:
+        """The fragments that a change means to a topic; made once, also when many ask at the same moment."""
+        key = (topic.key, record.position)
+        made = self._shared.get(key)
+        if made is None:
+            made = asyncio.ensure_future(topic.render(site, record))
+            self._shared[key] = made
+            while len(self._shared) > MAX_SHARED:
+                del self._shared[next(iter(self._shared))]
+        return await asyncio.shield(made)
+
+
+@router.get("/live")
+async def live(request: Request, site: TheSite) -> Response:
+    """The stream of one page, or with `wait=0` only what was missed."""
+    streams: Streams = request.app.state.streams
+    query = request.query_params
+    user, order = query.get("user", ""), query.get("order", "")
+    if not all(is_identifier(given) for given in (user, order) if given):
+        raise NotFound("page", query.get("page", ""))
+    topic = topic_of(query.get("page", ""), user, order)
+    if site.desk.status.stopping or streams.open >= MAX_STREAMS:
+        return PlainTextResponse("No more streams now.", HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"})
+    after = request.headers.get("last-event-id") or query.get("after", "")
+    wait = query.get("wait") != "0"
+    return EventStream(streams, _messages(site, streams, topic, after, query.get("frame", ""), wait=wait))
+
+
+async def _messages(
+    site: Site, streams: Streams, topic: Topic, after: str, frame: str, *, wait: bool
+) -> AsyncGenerator[bytes]:
+    desk = site.desk
+    with desk.feed.subscribe(topic.wanted, newest_of_entity) as news:
+        missed = _missed(site, after, topic.wanted)
+        yield _message("hello", f"{shown.milliseconds(desk.venue_now())} {site.assets.version}")
+        if missed is None:
+            yield _message("refresh", "", site.at())
+        else:
+            for record in missed:
+                if html := await streams.render(site, topic, record):
+                    yield _message("", html, f"{site.boot}.{record.position}")
+        while True:
+            if (current := site.frame()).digest != frame:
+                frame = current.digest
+                yield _message("", current.html)
+            if not wait:
+                return
+            async for message in _news(site, streams, topic, news):
+                yield message
+
+
+async def _news(site: Site, streams: Streams, topic: Topic, news: Subscription) -> AsyncGenerator[bytes]:
+    """The messages of the next moment in which something happens, or a beat when nothing does."""
+    try:
+        async with asyncio.timeout(BEAT):
+            await news.wait()
+    except TimeoutError:
+        yield _message("beat", str(shown.milliseconds(site.desk.venue_now())))
+        return
+    for record in news.take().records:
+        if html := await streams.render(site, topic, record):
+            yield _message("", html, f"{site.boot}.{record.position}")
+
+
+def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequence[Recorded] | None:
+    """The newest record of each entity since a position, or None when only a fresh page will do."""
+    boot, _, number = after.partition(".")
+    if boot != site.boot or not number.isascii() or not number.isdigit() or len(number) > 18:
+        return None
+    position = int(number)
+    records = site.desk.feed.since(position) if position <= site.desk.position else None
+    if records is None:
+        return None
+    newest: dict[object, Recorded] = {}
+    for record in records:
+        if wanted(record.change):
+            key = newest_of_entity(record)
+            newest.pop(key, None)
+            newest[key] = record
+    return list(newest.values())
+
+
+def _message(event: str, data: str, position: str = "") -> bytes:
+    head = f"event: {event}\n" if event else ""
+    identifier = f"id: {position}\n" if position else ""
+    return f"{head}{identifier}data: {data}\n\n".encode()
+
+
+class EventStream(Response):
+    """An answer that goes on until the reader leaves, is cut off, or the desk stops."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, streams: Streams, messages: AsyncGenerator[bytes]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._streams = streams
+        self._messages = messages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        self._streams.open += 1
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._streams.open -= 1
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._messages) as messages:
+            with suppress(SubscriberTooSlow, FeedClosed, OSError):
+                async for message in messages:
+                    await send({"type": "http.response.body", "body": message, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

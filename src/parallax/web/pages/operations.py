@@ -1,0 +1,109 @@
+"""`/operations`: what is running, the call budget, incidents, the pause; on the sandbox also the drill."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from parallax.domain.errors import NotFound
+from parallax.domain.identity import IncidentId
+from parallax.web import words
+from parallax.web.drill import EXERCISES, exercise
+from parallax.web.site import Site, TheSite, by_page, fragments, go, wants_fragments
+
+router = APIRouter(include_in_schema=False)
+
+Words = Annotated[str, Form(max_length=1_000)]
+
+
+@router.get("/operations")
+async def operations(site: TheSite) -> Response:
+    """How everything runs."""
+    fields = await _fields(site)
+    return site.page("operations.html", {"at": fields["at"], "live": "page=operations", "fields": fields})
+
+
+@router.get("/operations/panels")
+async def panels(site: TheSite) -> Response:
+    """The parts of the page that change, for the page itself."""
+    fields = await _fields(site)
+    return fragments(site.fragment("operations_panels.html", "panels", {"fields": fields}))
+
+
+@router.get("/incidents")
+async def incidents() -> Response:
+    """Incidents are a part of operations."""
+    return RedirectResponse("/operations#incidents")
+
+
+@router.post("/operations/pause")
+async def pause(request: Request, site: TheSite, reason: Words = "") -> Response:
+    """Stop new orders."""
+    await site.desk.pause(reason, by_page(request))
+    return await _done(request, site)
+
+
+@router.post("/operations/resume")
+async def resume(request: Request, site: TheSite) -> Response:
+    """Allow new orders again."""
+    await site.desk.resume(by_page(request))
+    return await _done(request, site)
+
+
+@router.post("/operations/incidents/{incident_id}/resolve")
+async def resolve(incident_id: str, request: Request, site: TheSite, note: Words = "") -> Response:
+    """Close an incident with a note."""
+    await site.desk.resolve_incident(IncidentId(incident_id), by_page(request), " ".join(note.split()))
+    return await _done(request, site)
+
+
+@router.post("/operations/drill")
+async def drill(request: Request, site: TheSite, key: Words = "") -> Response:
+    """Switch a rehearsal on."""
+    if site.drill is None:
+        raise NotFound("drill", key)
+    chosen = exercise(key)
+    await site.drill.inject(chosen.kind, chosen.fields)
+    return await _done(request, site)
+
+
+@router.post("/operations/drill/clear")
+async def clear(request: Request, site: TheSite) -> Response:
+    """Switch every rehearsal off."""
+    if site.drill is None:
+        raise NotFound("drill", "clear")
+    await site.drill.clear()
+    return await _done(request, site)
+
+
+async def _done(request: Request, site: Site) -> Response:
+    if wants_fragments(request):
+        return await panels(site)
+    return go(request, "/operations")
+
+
+async def _fields(site: Site) -> dict[str, Any]:
+    desk = site.desk
+    at = site.at()
+    status = desk.status
+    return {
+        "at": at,
+        "status": status,
+        "health": words.HEALTH[status.venue.health],
+        "duties": desk.duties,
+        "now": desk.now(),
+        "started_at": desk.started_at,
+        "position": desk.position,
+        "live_quotes": len(desk.books.young_quotes(desk.venue_now())),
+        "quotes_held": len(desk.books.quotes),
+        "orders_held": len(desk.books.orders),
+        "viewers": desk.feed.listeners,
+        "ages": {"Users": desk.users_age, "Quotes": desk.quotes_age},
+        "budget": site.operations.budget() if site.operations else None,
+        "incidents": desk.books.open_incidents(),
+        "incident_words": words.INCIDENTS,
+        "faults": await site.drill.faults() if site.drill else None,
+        "exercises": EXERCISES,
+    }

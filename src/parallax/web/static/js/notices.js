@@ -1,0 +1,42 @@
+// Notices in the corner, and what to say when a request does not come back.
+
+const corner = document.getElementById("notices");
+
+function say(title, words) {
+  const notice = document.createElement("div");
+  notice.className = "notice bad";
+  const lines = document.createElement("div");
+  lines.className = "lines";
+  const strong = document.createElement("strong");
+  strong.textContent = title;
+  const text = document.createElement("span");
+  text.textContent = words;
+  lines.append(strong, text);
+  notice.append(lines);
+  corner.append(notice);
+}
+
+new MutationObserver(() => {
+  while (corner.childElementCount > 3) corner.firstElementChild.remove();
+  for (const notice of corner.children) {
+    if (notice.dataset.timed) continue;
+    notice.dataset.timed = "1";
+    setTimeout(() => notice.remove(), 9000);
+  }
+}).observe(corner, { childList: true });
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-dismiss]");
+  if (button) button.closest(".notice").remove();
+});
+document.addEventListener("htmx:error", (event) => {
+  if (event.detail.ctx?.request) say("The desk did not answer", "Nothing is lost. Look at the connection, then try again.");
+});
+
+// A page that could not be shown tries again until it can.
+if (document.querySelector("[data-again]")) {
+  setInterval(async () => {
+    const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+    if (answer?.ok) location.reload();
+  }, 3000);
+}

@@ -1,0 +1,139 @@
+"""What states, sources and contradictions are called, and what to do about them, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from parallax.domain.facts import IncidentKind
+from parallax.domain.transitions import OrderState, QuoteStatus
+from parallax.ports.venue import VenueHealth
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """A state's `name`, its `tone` (the colour it is shown in), and a sentence that says what it means."""
+
+    name: str
+    tone: str
+    meaning: str
+
+
+ORDERS: Final[dict[OrderState, StateWords]] = {
+    OrderState.CLAIMED: StateWords(
+        "Claimed", "busy", "The quote is reserved for this order; it is about to be sent."
+    ),
+    OrderState.SENT: StateWords(
+        "Sent", "busy", "The request has left the desk. The exchange has not answered yet."
+    ),
+    OrderState.UNKNOWN: StateWords(
+        "Unknown",
+        "warn",
+        "The exchange gave no clear answer. The order is not sent again; the desk looks for it until it is certain.",
+    ),
+    OrderState.PENDING: StateWords("Pending", "busy", "The exchange has the order and is carrying it out."),
+    OrderState.COMPLETED: StateWords("Completed", "good", "The exchange has carried out the order."),
+    OrderState.FAILED: StateWords("Failed", "bad", "The exchange took the order and could not carry it out."),
+    OrderState.REFUSED: StateWords("Refused", "bad", "The exchange said no. Nothing was exchanged."),
+    OrderState.NOT_PLACED: StateWords(
+        "Not placed",
+        "bad",
+        "The order never reached the exchange: that has been proven. Nothing was exchanged.",
+    ),
+    OrderState.WITHDRAWN: StateWords("Withdrawn", "mute", "The order was never sent. Nothing was exchanged."),
+}
+
+QUOTES: Final[dict[QuoteStatus, StateWords]] = {
+    QuoteStatus.ACTIVE: StateWords("Active", "good", "Good for one order."),
+    QuoteStatus.CLAIMED: StateWords("Claimed", "busy", "Reserved for an order that is under way."),
+    QuoteStatus.EXECUTED: StateWords("Executed", "info", "Used: an order on it is at the exchange."),
+    QuoteStatus.EXPIRED: StateWords("Expired", "mute", "Its time ran out unused."),
+}
+
+HEALTH: Final[dict[VenueHealth, StateWords]] = {
+    VenueHealth.WELL: StateWords("Exchange well", "good", "The exchange answers."),
+    VenueHealth.SLOW: StateWords("Exchange slow", "warn", "The exchange answers slowly."),
+    VenueHealth.LIMITED: StateWords(
+        "Calls limited", "warn", "The exchange limits how often it may be asked."
+    ),
+    VenueHealth.DOWN: StateWords("Exchange down", "bad", "The exchange does not answer."),
+}
+
+INCIDENTS: Final[dict[IncidentKind, tuple[str, str]]] = {
+    IncidentKind.SETTLED_ORDER_CHANGED: (
+        "A settled order changed",
+        "The desk keeps the first result. Compare it with the exchange's own records before money is moved on it.",
+    ),
+    IncidentKind.TWO_ORDERS_ON_ONE_QUOTE: (
+        "Two orders on one quote",
+        "The exchange holds more than one order for a quote. Ask the exchange which of them stands.",
+    ),
+    IncidentKind.ORDER_UNDER_ANOTHER_USER: (
+        "An order under another user",
+        "The exchange shows the order for somebody else. Ask the exchange to whom it was booked.",
+    ),
+    IncidentKind.AMOUNT_DIFFERS: (
+        "The amount differs",
+        "The exchange holds another amount than was sent. Ask the exchange which one was carried out.",
+    ),
+    IncidentKind.ORDER_AFTER_ABSENCE: (
+        "An order came after its absence was proven",
+        "It was reported as not placed and is at the exchange after all. Tell whoever acted on the report.",
+    ),
+    IncidentKind.ORDER_VANISHED: (
+        "An order vanished",
+        "The exchange showed the order and no longer does. Ask the exchange what became of it.",
+    ),
+    IncidentKind.QUOTE_CHANGED: (
+        "A quote changed",
+        "The exchange now shows other terms for a quote. The desk keeps the first ones; check orders placed on it.",
+    ),
+}
+"""Incident → what it is called, and what to do about it."""
+
+CAUSES: Final[dict[str, str]] = {
+    "timeout": "the exchange did not answer in time",
+    "connection_lost": "the connection was lost before the answer",
+    "unreadable_answer": "the answer could not be read",
+    "restart": "the desk stopped before the answer was recorded",
+    "interrupted": "the desk was interrupted before the answer",
+}
+
+STATE_FILTERS: Final[dict[str, tuple[str, frozenset[OrderState]]]] = {
+    "all": ("All", frozenset()),
+    "open": (
+        "Open",
+        frozenset({OrderState.CLAIMED, OrderState.SENT, OrderState.PENDING, OrderState.UNKNOWN}),
+    ),
+    "unknown": ("Unknown", frozenset({OrderState.UNKNOWN})),
+    "completed": ("Completed", frozenset({OrderState.COMPLETED})),
+    "failed": ("Failed", frozenset({OrderState.FAILED})),
+    "not_placed": (
+        "Not carried out",
+        frozenset({OrderState.REFUSED, OrderState.NOT_PLACED, OrderState.WITHDRAWN}),
+    ),
+}
+"""The filters of a list of orders: key → name and states (none: any)."""
+
+
+def cause(word: str) -> str:
+    """Why an answer was lost."""
+    if word.startswith("status_"):
+        return f"the exchange answered with an error ({word.removeprefix('status_')})"
+    return CAUSES.get(word, word)
+
+
+def who(by: str) -> str:
+    """Who did something: facts carry `page <tab>`, `api …`, `cli …`, or nothing for what was done elsewhere."""
+    kind, _, detail = by.partition(" ")
+    match kind:
+        case "":
+            return "someone outside this desk"
+        case "page":
+            return f"a page (tab {detail})" if detail else "a page"
+        case "api":
+            return f"the API ({detail})" if detail else "the API"
+        case "cli":
+            return "the command line"
+        case _:
+            return by

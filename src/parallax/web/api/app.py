@@ -1,8 +1,8 @@
 """The JSON API as one small ASGI application: door → route → handler → answer, with every error a problem.
 
-It stands beside the pages' framework and not inside: an answer from memory costs a tenth of a millisecond, most of which
-would be spent on middleware. What each call takes and gives is in `operations.py`, from which the routes and the
-OpenAPI document are made alike.
+It stands beside the pages' framework and not inside: an answer from memory costs a tenth of a millisecond, and the
+framework's way would cost several. What each call takes and gives is in `operations.py`, from which the routes and
+the OpenAPI document are made alike.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jinja2 import ChoiceLoader, FunctionLoader
 
@@ -139,8 +139,8 @@ def kind(schema: dict[str, Any]) -> str:
             return " or ".join(dict.fromkeys(map(kind, options)))
         case {"type": "array", "items": items}:
             return f"list of {kind(items)}"
-        case {"type": list(types)}:
-            return " or ".join(map(str, types))
+        case {"type": list()}:
+            return " or ".join(cast("list[str]", schema["type"]))
         case {"type": "string", "format": "date-time"}:
             return "instant"
         case {"type": str(word)}:

@@ -238,7 +238,7 @@ class _Stream:
         receive: Receive,
         wanted: Filter,
         position: int,
-        follow: bool,  # noqa: FBT001
+        follow: bool,
     ) -> None:
         self._events = events
         self._receive = receive

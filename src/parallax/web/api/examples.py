@@ -123,7 +123,7 @@ data: {{"at":"2026-01-31T12:00:41.123000Z","order_id":"{ORDER_ID}","quote_id":"{
 
 id: 4211
 event: OrderAccepted
-data: {{"at":"2026-01-31T12:00:41.160000Z","order_id":"{ORDER_ID}","quote_id":"{QUOTE_ID}","venue_order_id":"{VENUE_ORDER_ID}"}}
+data: {{"at":"2026-01-31T12:00:41.160000Z","order_id":"{ORDER_ID}","quote_id":"{QUOTE_ID}","venue_order_id":"…"}}
 
 : heartbeat
 id: 4211

@@ -1,4 +1,4 @@
-"""Every call of the API, once: the routes, the OpenAPI document and the documentation pages are made from this table."""
+"""Every call of the API, once: the routes, the OpenAPI document and the documentation page are made from this."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Final, NoReturn
+from typing import Final, assert_never
 
 import msgspec
 
@@ -167,29 +167,31 @@ class Orders:
                 headers = ((b"location", here), (b"retry-after", b"%d" % LOOK_AGAIN))
                 return Answer(202, enveloped(models.order(order), links=links), headers)
             case OrderState.REFUSED:
-                _say_refused(order)
+                raise _refusal(order)
             case OrderState.NOT_PLACED:
                 words = "The order never reached the exchange: that has been proven. Ask for a new quote."
                 raise ApiError("order_not_placed", words, beside=_naming(order))
             case OrderState.WITHDRAWN:
-                self._say_withdrawn(order)
+                raise self._withdrawal(order)
+            case _ as never:
+                assert_never(never)
 
-    def _say_withdrawn(self, order: Order) -> NoReturn:
+    def _withdrawal(self, order: Order) -> ApiError | QuoteExpired:
         quote = self._desk.books.quote(order.quote_id)
         if quote is not None and self._desk.venue_now() >= self._desk.safe_until(quote):
-            raise QuoteExpired
+            return QuoteExpired()
         why = order.reasons[0] if order.reasons else "The desk held it back."
-        raise ApiError("order_withdrawn", f"Nothing was sent. {why}", beside=_naming(order))
+        return ApiError("order_withdrawn", f"Nothing was sent. {why}", beside=_naming(order))
 
 
-def _say_refused(order: Order) -> NoReturn:
+def _refusal(order: Order) -> ApiError:
     reasons = list(order.reasons) or ["The exchange gave no reason."]
     beside = {**_naming(order), "reasons": reasons, "venue_status": order.refusal}
     if order.refusal in TURNED_AWAY:
         words = f"The exchange turned the desk away ({order.refusal}); nothing was exchanged. {reasons[0]}"
-        raise ApiError("desk_turned_away", words, {"detail": reasons}, beside=beside)
+        return ApiError("desk_turned_away", words, {"detail": reasons}, beside=beside)
     words = f"The exchange refused the order and nothing was exchanged. {'; '.join(reasons)}"
-    raise ApiError("order_refused", words, _reasons_by_field(reasons), beside=beside)
+    return ApiError("order_refused", words, _reasons_by_field(reasons), beside=beside)
 
 
 def _reasons_by_field(reasons: list[str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Annotated, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -64,15 +64,17 @@ class Cursor:
     def read(cls, text: str) -> Cursor:
         """The cursor of its text. Raises `ApiError`."""
         try:
-            if len(text) > MAX_CURSOR:
-                raise ValueError
-            written = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            at, last, offset = msgspec.json.decode(written, type=tuple[datetime, str, int])
-            if at.tzinfo is None or not 0 <= offset < 2**53:
-                raise ValueError
-            return cls(at.astimezone(UTC), last, offset)
-        except (ValueError, OverflowError):
+            written = urlsafe_b64decode(text[:MAX_CURSOR].encode("ascii") + b"=" * (-len(text) % 4))
+            return cls(*msgspec.json.decode(written, type=_Travelling))
+        except ValueError:
             raise invalid("cursor", "This is no cursor of ours: begin again without one.") from None
+
+
+_Travelling = tuple[
+    Annotated[datetime, msgspec.Meta(tz=True)],
+    Annotated[str, msgspec.Meta(max_length=64)],
+    Annotated[int, msgspec.Meta(ge=0, lt=2**53)],
+]
 
 
 @dataclass(frozen=True, slots=True)

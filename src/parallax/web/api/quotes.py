@@ -31,6 +31,9 @@ PARAMETERS: Final = frozenset({"limit", "cursor", "since", "status"})
 """Any of these makes an answer a page."""
 
 
+_ACTIVE: Final = frozenset({str(QuoteStatus.ACTIVE)})
+
+
 class Quotes:
     """The calls about users and quotes."""
 
@@ -103,11 +106,14 @@ class Quotes:
 
     async def _filtered(self, wanted: Wanted, statuses: frozenset[str]) -> Page[Quote]:
         now = self._desk.venue_now()
-        if statuses == {QuoteStatus.ACTIVE}:
+        if statuses == _ACTIVE:
             # What is older has expired: no need to look through it.
             born = now - QUOTE_VALIDITY + timedelta(microseconds=1)
             wanted = Wanted(wanted.limit, wanted.cursor, max(born, wanted.since or born))
-        fits = (lambda quote: quote.status(now) in statuses) if statuses else None
+
+        def fits(quote: Quote) -> bool:
+            return not statuses or quote.status(now) in statuses
+
         return await page(self._fetch, wanted, fits)
 
     async def _fetch(self, offset: int, limit: int) -> Sequence[Quote]:

@@ -62,20 +62,25 @@ class Crowd:
 
     async def _act(self, who: str) -> None:
         draw = self._random.random()
-        if not self._known or (draw < 0.45 and self._quotes < self._world.plan.quotes):
+        fresh = [quote for quote in self._known if quote.id not in self._over]
+        if self._quotes < self._world.plan.quotes and (not fresh or draw < 0.3):
             quote = await self._request_quote(who)
-            if quote is not None and self._random.random() < 0.5:
+            if quote is not None and self._random.random() < 0.6:
                 await self._execute(who, quote)
-        elif draw < 0.60:
-            await self._execute(who, self._some_quote())
-        elif draw < 0.70:
-            await self._rush(who)
-        elif draw < 0.78:
-            await self._wait_for_the_last_moment(who)
-        elif draw < 0.94:
-            await self._look(who)
-        else:
+        elif draw > 0.92:
             await self._operate(who)
+        elif draw > 0.84:
+            await self._look(who)
+        elif fresh:
+            quote = self._random.choice(fresh)
+            if draw < 0.55:
+                await self._execute(who, quote)
+            elif draw < 0.7:
+                await self._rush(who, quote)
+            else:
+                await self._wait_for_the_last_moment(who, quote)
+        elif self._known and draw < 0.2:
+            await self._execute(who, self._random.choice(self._known))
 
     # Doing
 
@@ -120,18 +125,16 @@ class Crowd:
             rules.when_told(world, order)
             if order.user_id != user_id:
                 world.witness.broken("own_orders_only", f"{who} was answered with another user's order {order.id}")
-        if times < 3 and random.random() < 0.2:
+        if times < 3 and quote.id not in self._over and random.random() < 0.4:
             await self._execute(who, quote, times + 1)
 
-    async def _rush(self, who: str) -> None:
+    async def _rush(self, who: str, quote: Quote) -> None:
         """Several tabs and programs press at the same instant."""
-        quote = self._some_quote()
         count = self._random.randint(2, 5)
         await asyncio.gather(*(self._execute(f"{who}/{tab}", quote) for tab in range(count)))
 
-    async def _wait_for_the_last_moment(self, who: str) -> None:
+    async def _wait_for_the_last_moment(self, who: str, quote: Quote) -> None:
         """Press around the very end of a quote, by the venue's clock."""
-        quote = self._some_quote()
         venue = self._world.exchange.quotes.get(quote.id)
         if venue is None:
             return
@@ -196,11 +199,6 @@ class Crowd:
             return
 
     # Choosing
-
-    def _some_quote(self) -> Quote:
-        """Mostly one that may still be good; sometimes one that is known to be used or over."""
-        fresh = [quote for quote in self._known if quote.id not in self._over]
-        return self._random.choice(fresh if fresh and self._random.random() < 0.85 else self._known)
 
     def _patience(self) -> float | None:
         """When this person leaves before the answer: mostly never, else at once or within seconds."""

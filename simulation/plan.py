@@ -95,7 +95,7 @@ def draw(seed: int) -> Plan:
     return Plan(
         seed=seed,
         operators=random.randint(2, 5),
-        quotes=random.randint(3, 9),
+        quotes=random.randint(4, 12),
         active=random.uniform(200.0, 420.0),
         order_faults=faults(ORDER_FAULTS, 4, (0.1, 0.2, 0.35)),
         read_faults=faults(READ_FAULTS, 3, (0.05, 0.15, 0.3)),

@@ -9,8 +9,10 @@ step without an await between, so no two decisions can rest on the same state.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from parallax.desk.books import Books
 from parallax.desk.feed import Feed
@@ -20,6 +22,9 @@ from parallax.domain.facts import Fact
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change, State, fold
 from parallax.ports.journal import Journal, Recorded, Snapshot
+
+LONGEST_READ: Final = 300.0
+"""Seconds that a list may take from being asked for to being compared, waiting for the call budget included."""
 
 
 class Ledger:
@@ -33,6 +38,7 @@ class Ledger:
         self._quotes: dict[QuoteId, Quote] = {}
         self._orders: dict[OrderId, Order] = {}
         self._incidents: dict[IncidentId, Incident] = {}
+        self._settled_lately: dict[OrderId, float] = {}
         self._by_venue_id: dict[VenueOrderId, OrderId] = {}
         self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
         self._last: asyncio.Future[Sequence[Recorded]] | None = None
@@ -68,6 +74,11 @@ class Ledger:
     def orders_on(self, quote_id: QuoteId) -> list[Order]:
         """Every order that ever claimed or used a quote, oldest first."""
         return [order for order_id in self._by_quote.get(quote_id, ()) if (order := self.order(order_id))]
+
+    def settled_after(self, order_id: OrderId, began: float) -> bool:
+        """Whether the news that an order has settled came after `began`, in seconds of the loop: a list that was
+        asked for before may honestly show it as it was."""
+        return self._settled_lately.get(order_id, -math.inf) >= began
 
     # Changing
 
@@ -129,8 +140,18 @@ class Ledger:
         if change.order is not None:
             self._orders[change.order.id] = change.order
             self._index(change.order)
+            if change.order.state.settled:
+                self._note_settled(change.order.id)
         if change.incident is not None:
             self._incidents[change.incident.id] = change.incident
+
+    def _note_settled(self, order_id: OrderId) -> None:
+        now = asyncio.get_running_loop().time()
+        self._settled_lately[order_id] = now
+        while (oldest := next(iter(self._settled_lately))) and self._settled_lately[
+            oldest
+        ] < now - LONGEST_READ:
+            del self._settled_lately[oldest]
 
     def _forget(self, changes: Sequence[Change]) -> None:
         """Drop from the head what is not newer than these changes."""

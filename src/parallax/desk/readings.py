@@ -42,6 +42,7 @@ class Readings:
         self.users_age = Age()
         self.quotes_age = Age()
         self._orders_age: dict[UserId, Age] = {}
+        self._under_way: dict[UserId, asyncio.Future[None]] = {}
         self._seen_pending: dict[UserId, dict[OrderId, datetime]] = {}
 
     def orders_age(self, user_id: UserId) -> Age:
@@ -76,11 +77,27 @@ class Readings:
 
         Raises `VenueUnavailable`, and notes it: a read that failed is no evidence, but it is written down.
         """
-        orders = self._ledger.books.open_orders(user_id)
-        if purpose is Purpose.REFRESH and any(order.state is OrderState.UNKNOWN for order in orders):
-            purpose = (
-                Purpose.FOLLOW
-            )  # it will be evidence, so it must not ride along with a read that has left
+        while purpose is Purpose.REFRESH and (other := self._under_way.get(user_id)) is not None:
+            # Shared here and not at the gateway, where it would pass for a second list, begun later than it was.
+            await asyncio.wait({other})
+            if not other.cancelled():
+                return other.result()
+        done = self._under_way[user_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._read_orders(user_id, purpose)
+        except VenueUnavailable as error:
+            done.set_exception(error)
+            done.exception()  # there may be nobody to share it with
+            raise
+        else:
+            done.set_result(None)
+        finally:
+            done.cancel()
+            if self._under_way.get(user_id) is done:
+                del self._under_way[user_id]
+        return None
+
+    async def _read_orders(self, user_id: UserId, purpose: Purpose) -> None:
         loop = asyncio.get_running_loop()
         began_at, began = self._clock.now(), loop.time()
         try:
@@ -95,7 +112,8 @@ class Readings:
         elapsed = timedelta(seconds=loop.time() - began)
         now, uncertainty = self._venue.clock.now(), self._venue.clock.uncertainty
         earliest, latest = now - uncertainty - elapsed, now + uncertainty
-        read = OrdersList(user_id, listed, began_at, earliest, latest, self._seen_pending.get(user_id, {}))
+        seen_pending = self._seen_pending.get(user_id, {})
+        read = OrdersList(user_id, listed, began_at, began, earliest, latest, seen_pending)
         written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
         self._note_pending(user_id, began_at)
         await asyncio.shield(written)

@@ -39,7 +39,7 @@ READ_SPACING: Final = timedelta(seconds=5)
 absence."""
 
 SHOWN_WITHIN: Final = timedelta(minutes=2)
-"""An accepted order that a list begun this much later still does not show has vanished: an incident."""
+"""An accepted order that a list begun this long after its quote's end does not show has vanished: an incident."""
 
 _SETTLING: Final = {VenueOrderStatus.COMPLETED: OrderCompleted, VenueOrderStatus.FAILED: OrderFailed}
 _SETTLED_AS: Final = {
@@ -51,12 +51,14 @@ _NEVER_PLACED: Final = (OrderState.NOT_PLACED, OrderState.REFUSED, OrderState.WI
 
 @dataclass(frozen=True, slots=True)
 class OrdersList:
-    """A full list of a user's orders. `began_at` is when the read began by the desk's clock; by the venue's it began
-    at `earliest` or later, and ended at `latest` or earlier."""
+    """A full list of a user's orders. The read began at `began_at` by the desk's clock, and at `began` by the loop's
+    seconds, which nobody sets; by the venue's clock it began at `earliest` or later, and ended at `latest` or earlier.
+    """
 
     user_id: UserId
     orders: Sequence[VenueOrder]
     began_at: datetime
+    began: float
     earliest: datetime
     latest: datetime
     seen_pending: Mapping[OrderId, datetime] = field(default_factory=dict[OrderId, datetime])
@@ -149,7 +151,7 @@ class _Reading:
         settled_as = _SETTLED_AS.get(known.state)
         if settled_as is None or listed.status is settled_as:
             return
-        stale = known.settled_at is not None and self._read.began_at <= known.settled_at
+        stale = self._head.settled_after(known.id, self._read.began)
         if listed.status is VenueOrderStatus.PENDING and stale:
             return  # the read began before the news that we have: late, and changes nothing
         self._contradiction(
@@ -245,7 +247,8 @@ class _Reading:
 
     def _absent(self, order: Order) -> None:
         if order.state is OrderState.PENDING:
-            if self._read.began_at >= (order.answered_at or order.created_at) + SHOWN_WITHIN:
+            quote = self._head.quote(order.quote_id)
+            if quote is not None and self._read.earliest >= quote.expires_at + SHOWN_WITHIN:
                 self._contradiction(
                     IncidentKind.ORDER_VANISHED,
                     "The exchange accepted this order, and its list of the user's orders does not show it.",

@@ -40,9 +40,7 @@ class Running:
 
     def _post(self, fields: dict[str, object]) -> Any:
         body = json.dumps(fields).encode()
-        call = urllib.request.Request(
-            f"http://127.0.0.1:{self.sandbox}/_control", body, {"X-Api-Key": KEY}
-        )
+        call = urllib.request.Request(f"http://127.0.0.1:{self.sandbox}/_control", body, {"X-Api-Key": KEY})
         with urllib.request.urlopen(call, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
 

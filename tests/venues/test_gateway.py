@@ -18,7 +18,7 @@ from parallax.venues.breaker import BreakerSettings
 from parallax.venues.budget import Limits
 from parallax.venues.gateway import MAX_PAUSE, Gateway, GatewaySettings
 from tests.venues.scripted import QUOTE, USER, House, Script, answer, counted, hang, heard, lost
-from tests.venues.virtual import NOON, spin, virtually
+from tests.venues.virtual import NOON, spin, turns, virtually
 
 U1 = UserId("u1")
 
@@ -371,6 +371,20 @@ class TestBreaker:
 
         virtually(main())
 
+    def test_a_probe_that_must_wait_waits_quietly(self) -> None:
+        async def main() -> None:
+            settings = GatewaySettings(retries=0, breaker=BreakerSettings(failures=1))
+            async with House(settings=settings) as house:
+                house.api.script = Script(lambda: answer(503, retry_after="60"))
+                with pytest.raises(VenueUnavailable):
+                    await house.gateway.users()
+                before = turns()
+                await house.becomes(VenueHealth.WELL)
+                assert [at for at, _ in house.api.calls] == pytest.approx([0, 61], abs=2)
+                assert turns() - before < 50
+
+        virtually(main())
+
     def test_calls_waiting_when_it_opens_do_not_leave(self) -> None:
         async def main() -> None:
             settings = GatewaySettings(
@@ -409,6 +423,20 @@ class TestTelling:
                 assert house.gateway.status.health is VenueHealth.SLOW
                 await asyncio.sleep(61)
                 assert house.gateway.status.health is VenueHealth.WELL
+
+        virtually(main())
+
+    def test_slow_calls_long_ago_are_not_waited_for_in_circles(self) -> None:
+        async def main() -> None:
+            async with House(delay=3) as house:
+                for _ in range(4):
+                    await house.gateway.orders(U1, Purpose.FOLLOW)
+                await asyncio.sleep(45)
+                for _ in range(4):
+                    await house.gateway.orders(U1, Purpose.FOLLOW)
+                before = turns()
+                await house.becomes(VenueHealth.WELL)
+                assert turns() - before < 50
 
         virtually(main())
 

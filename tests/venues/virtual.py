@@ -16,11 +16,13 @@ class _Selector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.looks = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             raise RuntimeError("everyone waits, and for nothing")
         self.now += max(0.0, timeout)
+        self.looks += 1
         return super().select(0)
 
 
@@ -32,6 +34,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    @property
+    def looks(self) -> int:
+        """How often the loop went round: a measure of idle work."""
+        return self._virtual.looks
 
 
 class VirtualClock:
@@ -50,6 +57,13 @@ def virtually(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end in a loop of its own, whose clock starts at 0 and jumps over every wait."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def turns() -> int:
+    """How often the running virtual loop has gone round."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop.looks
 
 
 async def spin(turns: int = 10) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from parallax.desk.registry import Key, Registry, Value
@@ -33,7 +34,9 @@ class Books:
         self.orders: Registry[OrderId, Order] = Registry()
         self.incidents: Registry[IncidentId, Incident] = Registry()
         self.pause: Pause | None = None
-        self._quotes_by_time: list[tuple[datetime, QuoteId]] = []
+        # The number tells quotes of one moment apart: venues write times to the second.
+        self._quotes_by_time: list[tuple[datetime, int, QuoteId]] = []
+        self._quotes_seen = 0
         self._orders_of: dict[UserId, dict[OrderId, None]] = {}
         self._open: dict[UserId, dict[OrderId, None]] = {}
 
@@ -56,24 +59,28 @@ class Books:
         end = len(self._quotes_by_time) - offset
         return [
             quote
-            for _, quote_id in reversed(self._quotes_by_time[max(0, end - limit) : max(0, end)])
+            for *_, quote_id in reversed(self._quotes_by_time[max(0, end - limit) : max(0, end)])
             if (quote := self.quotes.get(quote_id))
         ]
 
     def young_quotes(self, venue_now: datetime) -> list[Quote]:
         """Quotes whose time has not run out by the venue's clock, newest first."""
         since = venue_now - QUOTE_VALIDITY
-        start = bisect_left(self._quotes_by_time, (since + timedelta(microseconds=1), QuoteId("")))
+        start = bisect_left(self._quotes_by_time, (since + timedelta(microseconds=1),))
         return [
             quote
-            for _, quote_id in reversed(self._quotes_by_time[start:])
+            for *_, quote_id in reversed(self._quotes_by_time[start:])
             if (quote := self.quotes.get(quote_id))
         ]
 
     def quote_before(self, quote: Quote) -> Quote | None:
         """The quote that was created last before another."""
-        place = bisect_left(self._quotes_by_time, (quote.created_at, quote.id))
-        return self.quotes.get(self._quotes_by_time[place - 1][1]) if place else None
+        place = bisect_left(self._quotes_by_time, (quote.created_at,))
+        for created_at, _, quote_id in islice(self._quotes_by_time, place, None):
+            if quote_id == quote.id or created_at != quote.created_at:
+                break
+            place += 1
+        return self.quotes.get(self._quotes_by_time[place - 1][2]) if place else None
 
     def orders_of(self, user_id: UserId) -> list[Order]:
         """A user's live and recent orders, oldest first."""
@@ -107,7 +114,7 @@ class Books:
             self.users.add(user.id, user)
         for quote in snapshot.quotes:
             self.quotes.add(quote.id, quote)
-        self._quotes_by_time = sorted((quote.created_at, quote.id) for quote in snapshot.quotes)
+            self._index_quote(quote)
         for order in sorted(snapshot.orders, key=lambda order: order.created_at):
             self.orders.add(order.id, order)
             self._index_order(order)
@@ -120,7 +127,7 @@ class Books:
         if (user := change.user) is not None:
             _upsert(self.users, user.id, user)
         if (quote := change.quote) is not None and _upsert(self.quotes, quote.id, quote):
-            insort(self._quotes_by_time, (quote.created_at, quote.id))
+            self._index_quote(quote)
         if (order := change.order) is not None:
             _upsert(self.orders, order.id, order)
             self._index_order(order)
@@ -134,7 +141,7 @@ class Books:
         for quote in quotes:
             if quote.id not in self.quotes:
                 self.quotes.add(quote.id, quote)
-                insort(self._quotes_by_time, (quote.created_at, quote.id))
+                self._index_quote(quote)
         for order in orders:
             if order.id not in self.orders:
                 self.orders.add(order.id, order)
@@ -157,15 +164,19 @@ class Books:
         surplus = len(self._quotes_by_time) - MAX_PAST_QUOTES
         if surplus <= 0:
             return
-        kept: list[tuple[datetime, QuoteId]] = []
-        for created_at, quote_id in self._quotes_by_time[:surplus]:
+        kept: list[tuple[datetime, int, QuoteId]] = []
+        for created_at, number, quote_id in self._quotes_by_time[:surplus]:
             quote = self.quotes.get(quote_id)
             assert quote is not None, "the index holds what is live"
             if quote.state is QuoteState.CLAIMED or quote.expires_at >= venue_now - QUOTE_VALIDITY:
-                kept.append((created_at, quote_id))
+                kept.append((created_at, number, quote_id))
             else:
                 self.quotes.retire(quote_id)
         self._quotes_by_time[:surplus] = kept
+
+    def _index_quote(self, quote: Quote) -> None:
+        self._quotes_seen += 1
+        insort(self._quotes_by_time, (quote.created_at, self._quotes_seen, quote.id))
 
     def _index_order(self, order: Order) -> None:
         self._orders_of.setdefault(order.user_id, {})[order.id] = None

@@ -53,7 +53,9 @@ async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool
         async with open_desk(settings, in_memory=in_memory, last_wait=stop.last_wait) as opened:
             if stop.asked.is_set():
                 return
-            app = create_app(opened.desk, drill=opened.drill, operations=opened.operations)
+            app = create_app(
+                opened.desk, drill=opened.drill, operations=opened.operations, metrics=opened.metrics
+            )
             server = Server(app, ready=lambda: announce(opened, in_memory=in_memory))
             stop.tell(opened.desk, server)
             await server.serve(sockets=[listening])

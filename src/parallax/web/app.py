@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
@@ -14,6 +15,7 @@ from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError, NotFound
 from parallax.web import live, trouble
 from parallax.web.guard import BodyTooLarge, Guard
+from parallax.web.metrics import metrics_router
 from parallax.web.pages import exchange, operations, order, orders, ticket, users
 from parallax.web.ports import Drill, OperationsView
 from parallax.web.site import Site, TheSite
@@ -27,12 +29,13 @@ def create_app(
     *,
     drill: Drill | None = None,
     operations: OperationsView | None = None,
+    metrics: CollectorRegistry | None = None,
     allowed_hosts: Iterable[str] = (),
 ) -> FastAPI:
     """The application over `desk`, which whoever calls this starts and stops.
 
     `drill` is the sandbox's faults, where there is a sandbox; `operations` what the venue's adapter knows of its
-    calls. `allowed_hosts` are names by which the desk may be asked for besides those of this machine.
+    calls. With `metrics`, what is in that registry and the desk's own figures are at `/metrics`. `allowed_hosts` are names by which the desk may be asked for besides those of this machine.
     """
     app = FastAPI(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = Site(desk, drill, operations)
@@ -43,6 +46,8 @@ def create_app(
     app.add_exception_handler(BodyTooLarge, trouble.too_large)
     for router in (*PAGES, live.router):
         app.include_router(router)
+    if metrics is not None:
+        app.include_router(metrics_router(desk, metrics))
 
     @app.get("/static/{version}/{path:path}", include_in_schema=False)
     async def static(version: str, path: str, request: Request, site: TheSite) -> Response:

@@ -67,6 +67,7 @@ class ScriptedVenue:
         self.status = VenueStatus(VenueHealth.WELL, START)
         self.send_margin = timedelta(seconds=1)
         self.calls: list[str] = []
+        self.spared: dict[str, int] = {}
         self.sent: list[OrderRequest] = []
         self.user_list = [User(ONE, "User One", "one@example.com"), User(TWO, "User Two", "two@example.com")]
         self.quote_list: list[VenueQuote] = []
@@ -113,6 +114,9 @@ class ScriptedVenue:
 
     def on_status(self, callback: Callable[[VenueStatus], None]) -> Callable[[], None]:
         return lambda: None
+
+    def avoided(self, reason: str, calls: int = 1) -> None:
+        self.spared[reason] = self.spared.get(reason, 0) + calls
 
     async def users(self, purpose: Purpose = Purpose.REFRESH) -> Sequence[User]:
         return await self._read("users", self.user_list)

@@ -318,3 +318,19 @@ def test_a_hanging_venue_holds_nobody_up(play: Play) -> None:
         assert len(desk.users()) == 2
 
     play(scenario)
+
+
+def test_calls_that_were_not_needed_are_counted(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        for _ in range(10):
+            quote = await world.quote(desk)
+            await desk.execute(quote.id, ONE, usd(), "page")
+            world.venue.settle(quote.id)
+        await asyncio.sleep(20)
+        assert world.venue.spared["one_list"] >= 9
+        desk.users()
+        await desk.know_orders(ONE)
+        assert world.venue.spared["cache"] >= 2
+
+    play(scenario)

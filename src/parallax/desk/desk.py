@@ -199,6 +199,7 @@ class Desk:
 
     def users(self) -> list[User]:
         """All users that are known, by name."""
+        self._venue.avoided("cache")
         return sorted(self.books.users, key=lambda user: (user.name.casefold(), user.id))
 
     async def user(self, user_id: UserId) -> User:
@@ -241,6 +242,7 @@ class Desk:
 
     async def past_quotes(self, offset: int, limit: int) -> QuotePage:
         """All quotes, newest first, from memory as far as it reaches and then from the journal."""
+        self._venue.avoided("cache")
         held = self.books.newest_quotes(limit, offset)
         if len(held) == limit:
             total = max(len(self.books.quotes), offset + limit)
@@ -255,10 +257,12 @@ class Desk:
 
     async def know_orders(self, user_id: UserId) -> None:
         """Make sure that a user's orders have been read once; waits a little and never raises for the venue."""
-        if self._readings.orders_age(user_id).read_at is None:
-            await self._read_once(
-                f"orders {user_id}", lambda: self._readings.read_orders(user_id, Purpose.REFRESH)
-            )
+        if self._readings.orders_age(user_id).read_at is not None:
+            self._venue.avoided("cache")
+            return
+        await self._read_once(
+            f"orders {user_id}", lambda: self._readings.read_orders(user_id, Purpose.REFRESH)
+        )
 
     async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
         """Orders of the journal, filtered, sorted and paged."""
@@ -270,6 +274,8 @@ class Desk:
         Raises `NotFound`, or `VenueUnavailable` when the venue would have to be asked and cannot be.
         """
         order = await self._known_order(order_id)
+        if order is not None:
+            self._venue.avoided("cache")
         if order is None and user_id is not None:
             await self.know_orders(user_id)
             order = await self._known_order(order_id)

@@ -204,6 +204,7 @@ class Tracker:
             log.info("look failed", user_id=user_id, failures=watch.failures, error=error.words)
         else:
             watch.failures = 0
+            self._venue.avoided("one_list", len(orders) - 1)
             for order in unknown:
                 self._misses[order.id] = self._misses.get(order.id, 0) + 1
         finally:

@@ -158,6 +158,10 @@ class Venue(Protocol):
         """Call `callback` with each new status; it must not raise. Gives back what ends that."""
         ...
 
+    def avoided(self, reason: str, calls: int = 1) -> None:
+        """Count calls that were not needed: answered from a `cache`, or one list read for many (`one_list`)."""
+        ...
+
     @property
     def send_margin(self) -> timedelta:
         """How long before its end a quote is too late to be safe: the clock's uncertainty and the time that

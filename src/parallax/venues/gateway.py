@@ -155,6 +155,9 @@ class Gateway:
             seconds = max(LEAST_SEND_SECONDS, sends[-(len(sends) // 100 + 1)])
         return min(LONGEST_MARGIN, self._estimate.uncertainty + timedelta(seconds=seconds))
 
+    def avoided(self, reason: str, calls: int = 1) -> None:
+        self.meter.avoided(reason, calls)
+
     def on_status(self, callback: Callable[[VenueStatus], None]) -> Callable[[], None]:
         """Call `callback` with each new status; it must not raise. Gives back what ends that."""
         return self._health.listen(callback)

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError, NotFound
 from parallax.web import live, trouble
+from parallax.web.api import Beside, create_api
 from parallax.web.guard import BodyTooLarge, Guard
 from parallax.web.metrics import metrics_router
 from parallax.web.pages import exchange, operations, order, orders, ticket, users
@@ -21,7 +22,7 @@ from parallax.web.ports import Drill, OperationsView
 from parallax.web.site import Site, TheSite
 
 PAGES: Final = (users.router, exchange.router, ticket.router, orders.router, order.router, operations.router)
-"""The pages' routers. The JSON API's stand in `parallax.web.api` and are included after them."""
+"""The pages' routers. The JSON API stands in `parallax.web.api`, beside them."""
 
 
 def create_app(
@@ -40,7 +41,10 @@ def create_app(
     app = FastAPI(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = Site(desk, drill, operations)
     app.state.streams = live.Streams()
-    app.add_middleware(Guard, hosts=tuple(allowed_hosts))
+    hosts = tuple(allowed_hosts)
+    app.add_middleware(Guard, hosts=hosts)
+    # In front of the pages' middleware: the API has a door of its own.
+    app.add_middleware(Beside, api=create_api(desk, site=app.state.site, hosts=hosts))
     app.add_exception_handler(DeskError, trouble.desk_error)
     app.add_exception_handler(HTTPException, trouble.http_error)
     app.add_exception_handler(BodyTooLarge, trouble.too_large)

@@ -292,6 +292,10 @@ class Desk:
         """Everything recorded of an order, oldest first."""
         return await self._journal.order_facts(order_id)
 
+    async def facts(self, after: int, limit: int) -> Sequence[StoredFact]:
+        """Facts of the journal after a position, oldest first: for streams that resume, and receipts."""
+        return await self._journal.facts(after, limit)
+
     async def place(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
         """Claim the quote for an order and have it carried out; returns when the claim is durable.
 

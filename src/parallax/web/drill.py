@@ -61,14 +61,16 @@ EXERCISES: Final = (
     Exercise(
         "twice",
         "Send the next order twice",
-        "Something on the way repeats the request. The second is refused, and the desk finds that the order is its own.",
+        "Something on the way repeats the request. The second is refused, and the desk finds that the order is its"
+        " own.",
         "duplicate",
         {"on": "order_create", "times": 1},
     ),
     Exercise(
         "mind",
         "Change of mind",
-        "The next order settles and later says something else. The desk keeps the first result and raises an incident.",
+        "The next order settles and later says something else. The desk keeps the first result and raises an"
+        " incident.",
         "change_of_mind",
         {"on": "order_create", "seconds": 4, "times": 1},
     ),

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from parallax.desk.feed import FeedClosed, Subscription, SubscriberTooSlow, newest_of_entity
+from parallax.desk.feed import FeedClosed, SubscriberTooSlow, Subscription, newest_of_entity
 from parallax.domain.errors import NotFound
 from parallax.domain.identity import is_identifier
 from parallax.domain.state import Change
@@ -147,7 +147,7 @@ class EventStream(Response):
         self._streams = streams
         self._messages = messages
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         self._streams.open += 1
         sending = asyncio.create_task(self._send(send))

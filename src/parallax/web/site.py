@@ -198,8 +198,10 @@ def _environment(assets: Assets) -> Environment:
         undefined=StrictUndefined,
         auto_reload=False,
     )
-    environment.globals.update(static=assets.url, who=words.who, offset_words=shown.signed_seconds)
-    environment.filters.update(
+    cast("dict[str, Any]", environment.globals).update(
+        static=assets.url, who=words.who, offset_words=shown.signed_seconds
+    )
+    cast("dict[str, Any]", environment.filters).update(
         amount=shown.amount,
         digits=shown.digits,
         exact=shown.exact,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from typing import Final
 
 from parallax.domain.facts import (
     AbsenceProven,
@@ -28,6 +29,10 @@ from parallax.domain.facts import (
 )
 from parallax.ports.journal import StoredFact
 from parallax.web.words import cause, who
+
+_DOUBT: Final = (
+    "A refusal like this can also mean that the exchange has the order already, so its list decides."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,7 @@ def _told(fact: Fact) -> tuple[str, str, str, str]:  # noqa: C901 - one line a f
         case RefusalDoubted():
             return (
                 "Refused, and checked",
-                f"{_reasons(fact.status, fact.reasons)} A refusal like this can also mean that the exchange has"
-                " the order already, so its list decides.",
+                f"{_reasons(fact.status, fact.reasons)} {_DOUBT}",
                 "warn",
                 "",
             )

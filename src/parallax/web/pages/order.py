@@ -8,6 +8,8 @@ from starlette.responses import Response
 from parallax.domain.entities import Order
 from parallax.domain.errors import NotFound
 from parallax.domain.identity import OrderId, UserId, is_identifier
+from parallax.ports.receipt import build
+from parallax.web import format as shown
 from parallax.web import views
 from parallax.web.site import Site, TheSite
 
@@ -29,6 +31,17 @@ async def order(user_id: str, order_id: str, site: TheSite) -> Response:
         "panel": await views.order_panel(site, found),
     }
     return site.page("order.html", fields)
+
+
+@router.get("/u/{user_id}/orders/{order_id}/receipt")
+async def receipt(user_id: str, order_id: str, site: TheSite) -> Response:
+    """The order's receipt, to keep."""
+    user = await site.user(user_id)
+    found = await find(site, user.id, order_id)
+    document = await build(found.id, await site.desk.order_facts(found.id), site.desk.facts)
+    name = f"receipt-{shown.short(found.id)}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(document, media_type="application/json", headers=headers)
 
 
 async def find(site: Site, user_id: UserId, order_id: str) -> Order:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from parallax.domain.entities import Quote, User
 from parallax.domain.errors import AmountInvalid, DeskError, NotFound, QuoteTaken
-from parallax.domain.identity import QuoteId, is_identifier
+from parallax.domain.identity import OrderId, QuoteId, is_identifier
 from parallax.domain.money import Money, parse_amount
 from parallax.domain.transitions import QuoteStatus
 from parallax.web import format as shown
@@ -91,7 +91,7 @@ async def place(
         order = await site.desk.place(quote.id, user.id, typing.sent(quote), by)
     except QuoteTaken as error:
         # The same button, pressed twice: the first press has placed the order, and this is the way to it.
-        held = site.desk.books.order(error.order_id) if error.order_id else None
+        held = site.desk.books.order(OrderId(error.order_id)) if error.order_id else None
         if held and held.by == by != "page" and held.user_id == user.id:
             return go(request, f"/u/{user.id}/orders/{held.id}")
         return await _failed(site, request, user, quote, typing, error)

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 
 from parallax.domain.entities import User
 from parallax.web import views
-from parallax.web.site import Site, TheSite
+from parallax.web.site import TheSite
 
 MAX_ROWS: Final = 200
 """Users shown at once; a search finds the others."""
@@ -51,11 +51,7 @@ async def switch(site: TheSite, q: str = "", page: str = "exchange") -> HTMLResp
         "more": max(0, len(found) - MAX_CHOICES),
         "page": "orders" if page == "orders" else "exchange",
     }
-    return HTMLResponse(_choices(site, fields))
-
-
-def _choices(site: Site, fields: dict[str, object]) -> str:
-    return site.fragment("users_rows.html", "choices", fields)
+    return HTMLResponse(site.fragment("users_rows.html", "choices", fields))
 
 
 def _search(users: list[User], text: str) -> list[User]:

@@ -14,7 +14,8 @@ function place(list, row) {
   const key = row.dataset.order;
   const down = list.dataset.sort === "down";
   const comesBefore = (other) =>
-    down ? Number(key) > Number(other.dataset.order) : key.localeCompare(other.dataset.order) < 0;
+    // Of one moment, the later news is the newer row: venues write times to the second.
+    down ? Number(key) >= Number(other.dataset.order) : key.localeCompare(other.dataset.order) < 0;
   const after = [...list.children].find((other) => other.dataset.order === undefined || comesBefore(other));
   if (!after || after.dataset.order === undefined) {
     const partial = list.hasAttribute("data-window");

@@ -41,6 +41,8 @@ class Disk:
         """When each became durable (true time)."""
         self.claims: dict[str, list[OrderClaimed]] = {}
         """Durable claims by quote."""
+        self.orders: set[str] = set()
+        """Orders that have begun by a durable fact."""
         self.given_up: set[str] = set()
         """Orders whose claim has been given up by a durable fact: withdrawn or refused."""
         self.fail_next = False
@@ -101,6 +103,8 @@ class Disk:
             fact = decode(entry) if isinstance(entry, bytes) else entry
             self.facts.append(fact)
             self.times.append(self._loop.time())
+            if isinstance(fact, OrderClaimed | OrderAdopted):
+                self.orders.add(fact.order_id)
             if isinstance(fact, OrderClaimed):
                 self.claims.setdefault(fact.quote_id, []).append(fact)
             elif isinstance(fact, OrderWithdrawn | OrderRefused):

@@ -43,6 +43,10 @@ LONGEST_MARGIN: Final = 15.0
 """Seconds before a quote's end from which the desk may say that it is too late: its margin is at most 10, and its idea
 of the venue's clock is off by a second or two."""
 
+LONGEST_LOOK_GAP: Final = 130.0
+"""Seconds between two looks at a user's unsettled orders while nothing is wrong: gaps grow to a minute, and a pause that
+was asked for before may still run. It is less than the sweeps alone would take."""
+
 STOP_WITHIN: Final = 10.0
 """Seconds in which a desk that is told to stop is gone, its disk permitting."""
 
@@ -92,6 +96,11 @@ def at_departure(world: World, departure: Departure) -> None:
     )
 
 
+def _durable(world: World, order: Order) -> None:
+    there = order.id in world.disk.orders
+    world.witness.expect(there, CRASH_IS_ORDINARY, f"order {order.id} is shown and would not survive a crash")
+
+
 def when_shown(world: World, desk: Desk, records: Sequence[Recorded]) -> None:
     """Facts are told to everyone: they must be on the disk, and lead forward."""
     facts = world.disk.facts
@@ -137,7 +146,9 @@ def after_start(world: World, desk: Desk, claimed: Iterable[OrderId]) -> None:
                 not open_still, CRASH_IS_ORDINARY, f"order {order_id} is {order.state} after a start, not unknown"
             )
     for order_id in list(world.shown):
-        if (order := desk.books.order(order_id)) is not None:
+        order = desk.books.order(order_id)
+        witness.expect(order, CRASH_IS_ORDINARY, f"order {order_id} was shown and is gone after a start")
+        if order is not None:
             _seen(world, order)
     for quote in desk.books.quotes:
         _seen_quote(world, quote)
@@ -169,6 +180,7 @@ def when_quoted(world: World, quote: Quote) -> None:
 def when_told(world: World, order: Order) -> None:
     """Somebody was told what became of an order."""
     witness = world.witness
+    _durable(world, order)
     _seen(world, order)
     if order.state in NEVER_PLACED:
         made = [d.made for d in witness.departures if d.order_id == order.id and d.made]
@@ -181,6 +193,18 @@ def when_told(world: World, order: Order) -> None:
         venue = world.exchange.orders.get(order.venue_order_id or "")
         failed = venue is not None and any(status == "failed" for _, status in venue.life)
         witness.expect(failed, UNKNOWN_IS_NOT_FAILED, f"order {order.id} was reported as failed and never did")
+
+
+def when_waiting(world: World, healed: float) -> None:
+    """Nothing is wrong any more: whose orders are open is looked at again and again."""
+    if world.life is None:
+        return
+    for user_id in world.life.desk.books.users_with_open_orders():
+        asked = [shown.asked for shown in world.witness.lists if shown.user_id == user_id]
+        waited = world.loop.time() - max([healed, *asked])
+        world.witness.expect(
+            waited < LONGEST_LOOK_GAP, NOTHING_LEFT_OPEN, f"nobody has looked at {user_id}'s orders for {waited:.0f} s"
+        )
 
 
 def when_told_expired(world: World, quote: Quote, began: float) -> None:
@@ -196,6 +220,7 @@ def when_told_expired(world: World, quote: Quote, began: float) -> None:
 def when_listed(world: World, user_id: UserId, orders: Iterable[Order]) -> None:
     """Somebody was shown a user's orders."""
     for order in orders:
+        _durable(world, order)
         venue = world.exchange.orders.get(order.venue_order_id or "")
         owner = venue.user_id if venue is not None else order.user_id
         world.witness.expect(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -127,3 +128,12 @@ def _prepare() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(40),
         cache_logger_on_first_use=True,
     )
+
+
+def run_many(seeds: Iterable[int], jobs: int = 1) -> Iterator[Result]:
+    """Run seeds, in order with one job, as they come with several."""
+    if jobs == 1:
+        yield from map(run_seed, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(run_seed, seeds, chunksize=25)

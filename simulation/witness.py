@@ -15,12 +15,15 @@ EPOCH: Final = datetime(2026, 3, 1, 9, tzinfo=UTC)
 """The true time at which every run begins."""
 
 
-class Violation(Exception):
+@dataclass(frozen=True, slots=True)
+class Violation:
     """A rule was broken; `rule` is its name in docs/guarantees.md."""
 
-    def __init__(self, rule: str, words: str) -> None:
-        super().__init__(f"{rule}: {words}")
-        self.rule, self.words = rule, words
+    rule: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} is broken: {self.words}"
 
 
 @dataclass(slots=True)

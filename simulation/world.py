@@ -216,9 +216,13 @@ class World:
         async def handle() -> None:
             try:
                 value = await call(life.desk)
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            except DeskError as error:
                 if not answer.done():
                     answer.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - a 500 for whoever asked, and a finding for us
+                self.witness.broken(rules.NO_SURPRISES, f"a verb raised {error!r}")
+                if not answer.done():
+                    answer.set_exception(Gone())
             else:
                 if not answer.done():
                     answer.set_result(value)
@@ -275,6 +279,7 @@ class World:
             await asyncio.sleep(15.0)
             if self._open():
                 settled_at = None
+                rules.when_waiting(self, healed)
                 continue
             if settled_at is None:
                 settled_at = self.loop.time()
@@ -325,12 +330,8 @@ class World:
 
     async def _kill(self) -> None:
         """Kill the desk between two steps of its, a few steps after an order left when one does soon."""
-        departures = len(self.witness.departures)
         if self.random.random() < 0.7:
-            for _ in range(200):
-                await asyncio.sleep(0.25)
-                if len(self.witness.departures) > departures:
-                    break
+            await self._next_departure()
         died = self.loop.create_future()
 
         def strike() -> None:
@@ -343,7 +344,17 @@ class World:
         self.loop.at_step(-1, strike)
         await self._start_again()
 
+    async def _next_departure(self) -> None:
+        """Wait until an order has left, at most 50 seconds."""
+        departures = len(self.witness.departures)
+        for _ in range(200):
+            await asyncio.sleep(0.25)
+            if len(self.witness.departures) > departures:
+                return
+
     async def _stop_and_start(self) -> None:
+        if self.random.random() < 0.7:
+            await self._next_departure()
         await self.stop()
         await self._start_again()
 

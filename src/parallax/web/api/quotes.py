@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
 from parallax.desk.desk import Desk
 from parallax.domain.entities import QUOTE_VALIDITY, Quote
 from parallax.domain.errors import NotFound
 from parallax.domain.identity import QuoteId, is_identifier
-from parallax.domain.transitions import QuoteStatus
+from parallax.domain.transitions import QuoteState, QuoteStatus
 from parallax.ports.journal import MAX_PAGE
 from parallax.web.api import models
 from parallax.web.api.idempotency import Once
@@ -31,6 +31,22 @@ PARAMETERS: Final = frozenset({"limit", "cursor", "since", "status"})
 """Any of these makes an answer a page."""
 
 
+LONGEST_KEPT: Final = timedelta(seconds=1)
+"""How long a first page is kept at most: its `read_at` changes without a fact."""
+
+MAX_FIRST_PAGES: Final = 8
+"""First pages kept, one for each limit that is in use."""
+
+
+class _FirstPage(NamedTuple):
+    """The bytes of a first page, and from when to when, by the exchange's clock, they are true."""
+
+    position: int
+    since: datetime
+    until: datetime
+    body: bytes
+
+
 _ACTIVE: Final = frozenset({str(QuoteStatus.ACTIVE)})
 
 
@@ -43,6 +59,7 @@ class Quotes:
         self._rows = models.QuoteRows()
         self._past = 0
         self._held_then: int | None = None
+        self._first_pages: dict[int, _FirstPage] = {}
 
     async def users(self, _: Request) -> Reply:
         """Every user, as the exchange lists them."""
@@ -81,25 +98,41 @@ class Quotes:
         if "status" in asked:
             statuses = choice("status", asked["status"], frozenset(QuoteStatus))
         if wanted.cursor is None and wanted.since is None and not statuses:
-            part = await self._newest(wanted)
-        else:
-            part = await self._filtered(wanted, statuses)
-        now = desk.venue_now()
-        total = len(desk.books.quotes) + await self._only_in_journal()
-        meta = models.meta(part.next, total, desk.quotes_age.read_at)
-        return Answer(200, rows([self._rows.row(quote, now) for quote in part.rows], meta))
+            return Answer(200, await self._first_page(wanted.limit))
+        part = await self._filtered(wanted, statuses)
+        return Answer(200, await self._paged(part, desk.venue_now()))
+
+    async def _first_page(self, limit: int) -> bytes:
+        """The page that everybody asks for: made once for as long as nothing happens and no quote on it expires."""
+        now, position = self._desk.venue_now(), self._desk.position
+        made = self._first_pages.get(limit)
+        if made is not None and made.position == position and made.since <= now < made.until:
+            return made.body
+        part = await self._newest(limit)
+        body = await self._paged(part, now)
+        ends = (quote.expires_at for quote in part.rows if quote.state is QuoteState.ACTIVE)
+        until = min((end for end in ends if end > now), default=now + LONGEST_KEPT)
+        if len(self._first_pages) >= MAX_FIRST_PAGES:
+            self._first_pages.clear()
+        self._first_pages[limit] = _FirstPage(position, now, min(until, now + LONGEST_KEPT), body)
+        return body
+
+    async def _paged(self, part: Page[Quote], now: datetime) -> bytes:
+        total = len(self._desk.books.quotes) + await self._only_in_journal()
+        meta = models.meta(part.next, total, self._desk.quotes_age.read_at)
+        return rows([self._rows.row(quote, now) for quote in part.rows], meta)
 
     def _one(self, quote: Quote) -> bytes:
         return b'{"data":' + self._rows.row(quote, self._desk.venue_now()) + b"}"
 
-    async def _newest(self, wanted: Wanted) -> Page[Quote]:
-        """The first page without filters: what everybody asks for."""
-        held = await self._fetch(0, wanted.limit + 1)
-        if len(held) <= wanted.limit:
+    async def _newest(self, limit: int) -> Page[Quote]:
+        """The first page without filters, without a look at each row's instant."""
+        held = await self._fetch(0, limit + 1)
+        if len(held) <= limit:
             return Page(list(held), None)
-        shown = list(held[: wanted.limit])
+        shown = list(held[:limit])
         last = shown[-1]
-        offset = wanted.limit - 1
+        offset = limit - 1
         while offset and shown[offset - 1].created_at == last.created_at:
             offset -= 1
         return Page(shown, Cursor(last.created_at, last.id, offset))

@@ -4,6 +4,8 @@ An adapter's test module subclasses `JournalContract` and gives a fixture `build
 storage that outlives it, so that building twice is opening again.
 """
 
+# ruff: noqa: ASYNC240 - a test may look at its own small files from the loop
+
 from __future__ import annotations
 
 import asyncio
@@ -344,7 +346,9 @@ class JournalContract:
 
     async def test_a_search_text_is_the_start_of_an_id_or_an_amount(self, opened: Open) -> None:
         scribe = await opened()
-        await scribe.append(*settled_order("abc-1", "q-1", 0, "1250.50"), *settled_order("abd-2", "q-2", 1, "100"))
+        await scribe.append(
+            *settled_order("abc-1", "q-1", 0, "1250.50"), *settled_order("abd-2", "q-2", 1, "100")
+        )
 
         async def found(text: str) -> list[str]:
             page = await scribe.journal.orders(OrderQuery(text=text, sort=OrderSort.OLDEST), 0, 10)
@@ -405,7 +409,9 @@ class JournalContract:
 
     # Idempotency keys
 
-    async def test_the_first_answer_under_a_key_stays_for_a_day_also_over_restarts(self, opened: Open) -> None:
+    async def test_the_first_answer_under_a_key_stays_for_a_day_also_over_restarts(
+        self, opened: Open
+    ) -> None:
         scribe = await opened()
         await scribe.journal.remember("k", b"asked", b"answer", NOON)
         await scribe.journal.remember("k", b"other", b"another", at(60))

@@ -49,8 +49,19 @@ Choose = Callable[[Sequence[T]], T]
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 USERS = tuple(UserId(f"user-{n}") for n in range(3))
-TEXTS = ("", "Ann", "Zoë Ωmega", "it's \"quoted\"", "two\nlines", "日本語", "nul\x00inside", "x" * 300)
-AMOUNTS = ("1", "1.00", "0.01", "9.5", "10", "100", "100.00", "0100", "999999999999999.99", "0.000000000000000001")
+TEXTS = ("", "Ann", "Zoë Ωmega", 'it\'s "quoted"', "two\nlines", "日本語", "nul\x00inside", "x" * 300)
+AMOUNTS = (
+    "1",
+    "1.00",
+    "0.01",
+    "9.5",
+    "10",
+    "100",
+    "100.00",
+    "0100",
+    "999999999999999.99",
+    "0.000000000000000001",
+)
 RATES = ("54.42", "0.0183", "1", "123456789.123456789")
 PAIRS = (("USD", "PHP"), ("JPY", "USD"), ("BHD", "JPY"))
 STEPS = tuple(timedelta(microseconds=n) for n in (0, 1, 999_999, 1_000_000, 61_000_000, 90_000_000_000))
@@ -90,9 +101,7 @@ class Story:
         sells, buys = self.choose(PAIRS)
         created = self.now - self.choose(STEPS)
         by = self.choose(("", "operator"))
-        return QuoteIssued(
-            self.now, QuoteId(self._id("quote")), self.choose(RATES), sells, buys, created, by
-        )
+        return QuoteIssued(self.now, QuoteId(self._id("quote")), self.choose(RATES), sells, buys, created, by)
 
     def _desk(self) -> Fact:
         user = self.choose(USERS)
@@ -170,7 +179,9 @@ class Story:
             OrderRefused: lambda: OrderRefused(*key, 422, reasons),
             RefusalDoubted: lambda: RefusalDoubted(*key, 409, reasons, later),
             AnswerLost: lambda: AnswerLost(*key, "timeout", self.choose(TEXTS), later),
-            OrderMissing: lambda: OrderMissing(*key, self.now, later, listed=7, counts=self.choose((True, False))),
+            OrderMissing: lambda: OrderMissing(
+                *key, self.now, later, listed=7, counts=self.choose((True, False))
+            ),
             OrderFound: lambda: OrderFound(*key, VenueOrderId(self._id("venue"))),
             AbsenceProven: lambda: AbsenceProven(*key, self.choose(TEXTS)),
             RefusalConfirmed: lambda: RefusalConfirmed(*key, self.choose(TEXTS)),

@@ -61,7 +61,9 @@ def quote(name: str, seconds: float = 0) -> QuoteIssued:
     return QuoteIssued(at(seconds), QuoteId(name), "54.02", "USD", "PHP", at(seconds), "operator")
 
 
-def claim(order: str, on: str, seconds: float = 0, amount: str = "1.08", by: str = "operator") -> OrderClaimed:
+def claim(
+    order: str, on: str, seconds: float = 0, amount: str = "1.08", by: str = "operator"
+) -> OrderClaimed:
     return OrderClaimed(
         at(seconds), OrderId(order), QuoteId(on), ANN, amount, "USD", "58.34", at(seconds + 300), by
     )
@@ -101,16 +103,16 @@ def some_facts(orders: int) -> list[Fact]:
 def late_claim(scribe: Scribe, order: str, on: str, by: str = "late") -> Change:
     """A claim decided by someone who does not know of the first: the tables would not let us fold it."""
     held = scribe.state.quotes[QuoteId(on)]
-    view = State(
-        quotes={QuoteId(on): replace(held, state=QuoteState.ACTIVE, order_id=None)}, orders={}
-    )
+    view = State(quotes={QuoteId(on): replace(held, state=QuoteState.ACTIVE, order_id=None)}, orders={})
     return fold(view, claim(order, on, by=by))
 
 
 def impossible(scribe: Scribe, order: str) -> Change:
     """A change from a memory that has lost its mind: a settled order is sent once more."""
     known = scribe.state.orders[OrderId(order)]
-    return Change(sent(order, known.quote_id, 99), order=replace(known, state=OrderState.SENT, sent_at=at(99)))
+    return Change(
+        sent(order, known.quote_id, 99), order=replace(known, state=OrderState.SENT, sent_at=at(99))
+    )
 
 
 def records(facts: Iterable[Fact]) -> list[bytes]:

@@ -43,10 +43,20 @@ def in_use(path: Path) -> JournalFailed:
     return JournalFailed(f"{who} has the journal {path} in use; stop it first, or name another journal.")
 
 
+def read_only(path: Path) -> JournalFailed:
+    """The journal may not be written by this user."""
+    return JournalFailed(_READ_ONLY.format(path=path))
+
+
+def in_a_line(found: object) -> str:
+    """SQLite's finding without its line breaks and ornaments."""
+    return " ".join(str(found).replace("***", "").split())
+
+
 def damaged(path: Path, found: object) -> JournalFailed:
     """What was read is not what was written."""
     return JournalFailed(
-        f"The journal {path} is damaged ({found}); nothing more is read or written. Restore a backup: "
+        f"The journal {path} is damaged ({in_a_line(found)}); nothing more is read or written. Restore a backup: "
         "see `parallax journal verify` for what is wrong."
     )
 

@@ -95,6 +95,8 @@ QUOTE_FIXED: Final = QUOTE_COLUMNS.index("state")
 LETS_GO: Final = (OrderState.REFUSED, OrderState.WITHDRAWN)
 """The states in which an order no longer holds its quote. (The quote may be past its time all the same.)"""
 
+_ORDER_STATES: Final = {state.value: state for state in OrderState}
+_QUOTE_STATES: Final = {state.value: state for state in QuoteState}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON: Final = msgspec.json.Encoder()
 _WORDS: Final = msgspec.json.Decoder(tuple[str, ...])
@@ -112,7 +114,8 @@ def ticks(moment: datetime) -> int:
 
 def moment(count: int) -> datetime:
     """The instant of a count of microseconds."""
-    return _EPOCH + timedelta(microseconds=count)
+    seconds, micros = divmod(count, 1_000_000)
+    return _EPOCH + timedelta(0, seconds, micros)
 
 
 def seal(row: Row) -> int:
@@ -185,7 +188,7 @@ def quote_of(row: Row) -> Quote:
         QuoteId(id_),
         Rate(Decimal(rate), currency(rate_from), currency(rate_to)),
         moment(created_at),
-        QuoteState(state),
+        _QUOTE_STATES[state],
         order_id,
         by,
     )
@@ -262,7 +265,7 @@ def order_of(row: Row) -> Order:
         Money(Decimal(amount), currency(unit)),
         None if rate is None else Rate(Decimal(rate), currency(rate_from), currency(rate_to)),
         None if result is None else Money(Decimal(result), currency(rate_to)),
-        OrderState(state),
+        _ORDER_STATES[state],
         moment(created_at),
         by,
         None if venue_order_id is None else VenueOrderId(venue_order_id),
@@ -334,5 +337,13 @@ def answer_of(row: Row) -> Remembered:
     return Remembered(key, fingerprint, answer, moment(at))
 
 
-UNREADABLE: Final = (Damaged, AmountInvalid, CurrencyUnknown, ValueError, TypeError, ArithmeticError)
+UNREADABLE: Final = (
+    Damaged,
+    AmountInvalid,
+    CurrencyUnknown,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+)
 """What reading a row that nobody wrote can raise."""

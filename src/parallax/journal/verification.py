@@ -18,7 +18,7 @@ from parallax.domain.facts import Fact
 from parallax.domain.identity import OrderId
 from parallax.domain.state import State, fold
 from parallax.journal import rows
-from parallax.journal.failures import failures_of, kind_of
+from parallax.journal.failures import failures_of, in_a_line, kind_of
 from parallax.journal.rows import Damaged
 from parallax.journal.store import Store
 from parallax.ports.codec import chained, decode, digest
@@ -145,7 +145,7 @@ class _Chain:
 
 def _verify(db: sqlite3.Connection, chain: _Chain) -> None:
     (word,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    page_problem = "" if word == "ok" else f"SQLite finds its pages or keys damaged ({word})"
+    page_problem = "" if word == "ok" else f"SQLite finds its pages or keys damaged ({in_a_line(word)})"
     # The chain is followed all the same: how far the facts are sound is what a restore is measured by.
     for row in db.execute(f"SELECT {', '.join(rows.FACT_COLUMNS)} FROM facts ORDER BY position"):
         chain.follow(row)

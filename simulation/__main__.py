@@ -13,7 +13,9 @@ from simulation.runner import Result, run_many, run_seed
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit status: 0 when every rule held (or every defect was found), else 1."""
-    parser = argparse.ArgumentParser(prog="python -m simulation", description="The proof: see docs/simulation.md.")
+    parser = argparse.ArgumentParser(
+        prog="python -m simulation", description="The proof: see docs/simulation.md."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run seeds, and name every rule that is broken")
     run.add_argument("--seeds", type=int, default=100, help="how many")
@@ -43,7 +45,11 @@ def _run(first: int, count: int, jobs: int, stop: int) -> int:
         done += 1
         total.update(result.counts)
         total.update(
-            {"calls": result.calls, "orders at the venue": result.orders, "virtual seconds": int(result.seconds)}
+            {
+                "calls": result.calls,
+                "orders at the venue": result.orders,
+                "virtual seconds": int(result.seconds),
+            }
         )
         if result.violations:
             broken += 1
@@ -52,7 +58,9 @@ def _run(first: int, count: int, jobs: int, stop: int) -> int:
                 break
     took = time.monotonic() - began
     busy = f", {done / (time.process_time() - cpu):.0f} a second of processor time" if jobs == 1 else ""
-    print(f"{done:,} seeds from {first} in {took:.0f} s: {done / took:.0f} a second{busy}; {broken} broke a rule.")
+    print(
+        f"{done:,} seeds from {first} in {took:.0f} s: {done / took:.0f} a second{busy}; {broken} broke a rule."
+    )
     print("  " + ", ".join(f"{total[name]:,} {name}" for name in sorted(total)))
     return 1 if broken else 0
 

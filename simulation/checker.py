@@ -16,34 +16,22 @@ from parallax.domain.entities import Order
 from parallax.domain.errors import IllegalTransition
 from parallax.domain.facts import (
     AbsenceProven,
-    AnswerLost,
     Fact,
     IncidentKind,
-    OrderAccepted,
     OrderAdopted,
     OrderClaimed,
-    OrderCompleted,
     OrderFact,
-    OrderFailed,
-    OrderFound,
-    OrderMissing,
-    OrderRefused,
-    OrderSent,
-    OrderWithdrawn,
     RefusalConfirmed,
-    RefusalDoubted,
 )
 from parallax.domain.state import State, fold
 from parallax.domain.transitions import OrderState, QuoteState
 from parallax.sandbox import Order as VenueOrder
+from simulation.life import AT_THE_VENUE, BECOMES, LATER, NEVER_PLACED, S
 from simulation.rules import (
-    AT_THE_VENUE,
     CRASH_IS_ORDINARY,
     FORWARD_ONLY,
     INCIDENTS_ARE_TRUE,
-    LATER,
     MONEY_IS_EXACT,
-    NEVER_PLACED,
     NO_SURPRISES,
     NOTHING_LOST_OR_INVENTED,
     OWN_ORDERS_ONLY,
@@ -61,25 +49,6 @@ SPACING: Final = 4.9
 """Seconds between two of them, by the true time: the desk's own clock arithmetic rounds."""
 
 DIGITS: Final = {"USD": 2, "PHP": 2, "GBP": 2, "JPY": 0, "KWD": 3}
-
-S = OrderState
-BECOMES: Final[dict[type[Fact], OrderState]] = {
-    OrderClaimed: S.CLAIMED,
-    OrderAdopted: S.PENDING,
-    OrderWithdrawn: S.WITHDRAWN,
-    OrderSent: S.SENT,
-    OrderAccepted: S.PENDING,
-    OrderRefused: S.REFUSED,
-    RefusalDoubted: S.UNKNOWN,
-    AnswerLost: S.UNKNOWN,
-    OrderMissing: S.UNKNOWN,
-    OrderFound: S.PENDING,
-    AbsenceProven: S.NOT_PLACED,
-    RefusalConfirmed: S.REFUSED,
-    OrderCompleted: S.COMPLETED,
-    OrderFailed: S.FAILED,
-}
-"""What each fact says of its order."""
 
 
 class Checker:
@@ -118,7 +87,9 @@ class Checker:
             states[fact.order_id] = after
             if before is None:
                 begins = isinstance(fact, OrderClaimed | OrderAdopted)
-                self._expect(begins, FORWARD_ONLY, f"{type(fact).__name__} of an order that was never claimed")
+                self._expect(
+                    begins, FORWARD_ONLY, f"{type(fact).__name__} of an order that was never claimed"
+                )
             elif before is not after or before.settled:
                 self._expect(
                     after in LATER[before],
@@ -142,10 +113,14 @@ class Checker:
             ("incidents", state.incidents, {incident.id: incident for incident in books.incidents}),
         ):
             self._expect(kept == shown, STATE_IS_THE_FOLD, f"the {what} shown are not those of the facts")
-        self._expect(state.pause == books.pause, STATE_IS_THE_FOLD, "the pause shown is not that of the facts")
+        self._expect(
+            state.pause == books.pause, STATE_IS_THE_FOLD, "the pause shown is not that of the facts"
+        )
         position = self._life.desk.position
         self._expect(
-            position == len(self._world.disk.facts), STATE_IS_THE_FOLD, f"position {position} is not the last fact"
+            position == len(self._world.disk.facts),
+            STATE_IS_THE_FOLD,
+            f"position {position} is not the last fact",
         )
 
     async def _chain_holds(self) -> None:
@@ -179,7 +154,9 @@ class Checker:
             )
             for order in known:
                 self._same(order, venue, makers.get(venue.id, venue.id))
-        self._expect(not by_venue_id, NOTHING_LOST_OR_INVENTED, f"orders {list(by_venue_id)} are not at the venue")
+        self._expect(
+            not by_venue_id, NOTHING_LOST_OR_INVENTED, f"orders {list(by_venue_id)} are not at the venue"
+        )
 
     def _same(self, order: Order, venue: VenueOrder, maker: str) -> None:
         self._expect(
@@ -195,13 +172,17 @@ class Checker:
         said_so = any(status == order.state.value for _, status in venue.life)
         changed = venue.id in self._witness.minds_changed and order.state.settled and said_so
         self._expect(
-            changed, NOTHING_LOST_OR_INVENTED, f"order {order.id} is {order.state} here and {now} at the venue"
+            changed,
+            NOTHING_LOST_OR_INVENTED,
+            f"order {order.id} is {order.state} here and {now} at the venue",
         )
         if changed:
             wanted = IncidentKind.SETTLED_ORDER_CHANGED
             raised = any(i.kind is wanted and i.order_id == order.id for i in self._life.desk.books.incidents)
             self._expect(
-                raised, INCIDENTS_ARE_TRUE, f"order {order.id} changed its mind at the venue and nobody was told"
+                raised,
+                INCIDENTS_ARE_TRUE,
+                f"order {order.id} changed its mind at the venue and nobody was told",
             )
 
     def _order_is_true(self, order: Order) -> None:
@@ -209,17 +190,23 @@ class Checker:
         made = [d.made for d in sent if d.made]
         if order.state in AT_THE_VENUE:
             there = order.venue_order_id in self._exchange.orders
-            self._expect(there, NOTHING_LOST_OR_INVENTED, f"order {order.id} is {order.state} and not at the venue")
+            self._expect(
+                there, NOTHING_LOST_OR_INVENTED, f"order {order.id} is {order.state} and not at the venue"
+            )
         elif order.state in NEVER_PLACED:
             self._expect(
-                not made, UNKNOWN_IS_NOT_FAILED, f"order {order.id} is {order.state} and the venue has it: {made}"
+                not made,
+                UNKNOWN_IS_NOT_FAILED,
+                f"order {order.id} is {order.state} and the venue has it: {made}",
             )
             if order.state is S.WITHDRAWN:
                 self._expect(not sent, UNKNOWN_IS_NOT_FAILED, f"order {order.id} is withdrawn and was sent")
         told = self._world.shown.get(order.id)
         if told is not None and told is not order.state:
             self._expect(
-                order.state in LATER[told], FORWARD_ONLY, f"order {order.id} was told as {told}, is {order.state}"
+                order.state in LATER[told],
+                FORWARD_ONLY,
+                f"order {order.id} was told as {told}, is {order.state}",
             )
 
     def _money_is_exact(self, order: Order) -> None:
@@ -280,7 +267,9 @@ class Checker:
                 self._witness.broken(NOTHING_LOST_OR_INVENTED, f"quote {quote.id} is not at the venue")
                 continue
             self._expect(
-                quote.rate.wire == venue.rate, MONEY_IS_EXACT, f"quote {quote.id} has the rate {quote.rate.wire}"
+                quote.rate.wire == venue.rate,
+                MONEY_IS_EXACT,
+                f"quote {quote.id} has the rate {quote.rate.wire}",
             )
             used = venue.order_id is not None
             self._expect(
@@ -313,7 +302,9 @@ class Checker:
         for quote_id, orders in on_quote.items():
             if len(orders) > 1:
                 self._expect(
-                    quote_id in raised, INCIDENTS_ARE_TRUE, f"two orders on quote {quote_id} and nobody was told"
+                    quote_id in raised,
+                    INCIDENTS_ARE_TRUE,
+                    f"two orders on quote {quote_id} and nobody was told",
                 )
 
     # The program itself
@@ -323,10 +314,14 @@ class Checker:
             self._witness.broken(NO_SURPRISES, trouble)
         for duty in self._life.desk.duties:
             self._expect(
-                not duty.restarts, NO_SURPRISES, f"{duty.name} was restarted {duty.restarts}×: {duty.last_error}"
+                not duty.restarts,
+                NO_SURPRISES,
+                f"{duty.name} was restarted {duty.restarts}×: {duty.last_error}",
             )
         self._expect(
-            self._life.journal.failed is None, CRASH_IS_ORDINARY, f"the journal failed: {self._life.journal.failed}"
+            self._life.journal.failed is None,
+            CRASH_IS_ORDINARY,
+            f"the journal failed: {self._life.journal.failed}",
         )
 
 

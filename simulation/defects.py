@@ -1,7 +1,10 @@
-"""Planted defects: the mistakes that desks like this one are known to make, each put into the real desk while a seed runs.
+"""Planted defects: mistakes that desks like this one are known to make, each put into the real desk while a seed runs.
 
 They check the checker. Nothing of this is in the shipped package: each is a patch over it, undone after the run.
 """
+
+# ruff: noqa: SLF001 - a defect sits inside
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -184,7 +187,7 @@ def _check_then_act(stack: ExitStack) -> None:
     async def slow(self: Execution, quote_id: Any, user_id: Any, amount: Money, by: str) -> Order:
         found = claimable(self, quote_id, user_id)
         await asyncio.sleep(0)
-        self._claimable = lambda *_: found  # type: ignore[method-assign]
+        self._claimable = lambda quote_id, user_id: found  # type: ignore[method-assign]
         return await claim(self, quote_id, user_id, amount, by)
 
     _steps(stack, QUOTE_STEPS, {(Q.CLAIMED, OrderClaimed): Q.CLAIMED, (Q.EXECUTED, OrderClaimed): Q.CLAIMED})
@@ -298,7 +301,10 @@ def _settled_flips(stack: ExitStack) -> None:
     kinds = reconciliation._SETTLING
 
     def obedient(self: Any, order: Order, listed: Any) -> None:
-        if order.state in (S.COMPLETED, S.FAILED) and listed.status.value not in ("pending", order.state.value):
+        if order.state in (S.COMPLETED, S.FAILED) and listed.status.value not in (
+            "pending",
+            order.state.value,
+        ):
             self._settle(order.id, order.quote_id, listed.status, None)
             self._concluded.add(order.id)
         else:

@@ -20,9 +20,11 @@ from parallax.domain.facts import (
     OrderWithdrawn,
     QuoteIssued,
 )
+from parallax.domain.transitions import OrderState
 from parallax.journal.disks import Entry
 from parallax.ports.codec import decode
 from parallax.ports.journal import Remembered
+from simulation.life import BECOMES
 from simulation.loop import SimulatedLoop
 from simulation.plan import Plan
 from simulation.witness import Witness
@@ -41,8 +43,8 @@ class Disk:
         """When each became durable (true time)."""
         self.claims: dict[str, list[OrderClaimed]] = {}
         """Durable claims by quote."""
-        self.orders: set[str] = set()
-        """Orders that have begun by a durable fact."""
+        self.states: dict[str, OrderState] = {}
+        """Every order that has begun by a durable fact, and where the facts have led it."""
         self.given_up: set[str] = set()
         """Orders whose claim has been given up by a durable fact: withdrawn or refused."""
         self.fail_next = False
@@ -103,8 +105,8 @@ class Disk:
             fact = decode(entry) if isinstance(entry, bytes) else entry
             self.facts.append(fact)
             self.times.append(self._loop.time())
-            if isinstance(fact, OrderClaimed | OrderAdopted):
-                self.orders.add(fact.order_id)
+            if isinstance(fact, OrderFact):
+                self.states[fact.order_id] = BECOMES[type(fact)]
             if isinstance(fact, OrderClaimed):
                 self.claims.setdefault(fact.quote_id, []).append(fact)
             elif isinstance(fact, OrderWithdrawn | OrderRefused):
@@ -120,7 +122,9 @@ def told(fact: Fact) -> str:
         case QuoteIssued():
             return f"{name} {fact.quote_id} at {fact.rate} {fact.from_currency}/{fact.to_currency}"
         case OrderClaimed():
-            return f"{name} {fact.order_id} on {fact.quote_id} for {fact.user_id}: {fact.amount} {fact.currency}"
+            return (
+                f"{name} {fact.order_id} on {fact.quote_id} for {fact.user_id}: {fact.amount} {fact.currency}"
+            )
         case OrderAdopted():
             return f"{name} {fact.order_id} on {fact.quote_id} for {fact.user_id}: {fact.amount}"
         case OrderSent():

@@ -5,6 +5,9 @@ them finds the races that first-in-first-out hides. A `Process` is everything th
 is `kill -9`: no handler runs, no task is cancelled, nothing of it ever takes another step.
 """
 
+# ruff: noqa: SLF001 - a loop runs asyncio's own handles and tasks
+# pyright: reportPrivateUsage=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from heapq import heappop, heappush
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -106,7 +109,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return task
 
     def is_running(self) -> bool:
-        return asyncio._get_running_loop() is self  # pyright: ignore[reportPrivateUsage]
+        return asyncio._get_running_loop() is self
 
     def get_debug(self) -> bool:
         return False
@@ -116,6 +119,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.troubles.append(f"{context.get('message')}: {error!r}")
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        del executor, func, args
         raise AssertionError("there are no threads in a simulation")
 
     # Running
@@ -123,7 +127,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
         """Run until `future` is done. Raises `Stuck`."""
         with self._running():
-            task = asyncio.ensure_future(future, loop=self)
+            task: asyncio.Future[T] = asyncio.ensure_future(cast("Awaitable[T]", future), loop=self)
             while not task.done():
                 self._turn()
             return task.result()
@@ -144,7 +148,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             for task in self._tasks:
                 if task.done():
                     continue
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+                task._log_destroy_pending = False
                 coro = task.get_coro()
                 if isinstance(coro, Coroutine):
                     try:
@@ -158,17 +162,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     @contextmanager
     def _running(self) -> Generator[None]:
-        asyncio._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
+        asyncio._set_running_loop(self)
         try:
             yield
         finally:
-            asyncio._set_running_loop(None)  # pyright: ignore[reportPrivateUsage]
+            asyncio._set_running_loop(None)
 
     def _turn(self) -> None:
         """Run what is ready, in a random order; what that makes ready is of the next turn."""
         timers, queue = self._timers, self._queue
         if not queue:
-            while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined] # noqa: SLF001
+            while timers and timers[0][2]._cancelled:
                 heappop(timers)
             if not timers:
                 raise Stuck("nothing is left to wait for")
@@ -190,10 +194,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps += 1
         if self.steps > self._max_steps:
             raise Stuck(f"more than {self._max_steps} steps")
-        if handle._cancelled:  # type: ignore[attr-defined] # noqa: SLF001
+        if handle._cancelled:
             return
         if self._killed:
-            process = handle._context.get(_PROCESS)  # type: ignore[attr-defined] # noqa: SLF001
+            process = handle._context.get(_PROCESS)
             if process is not None and not process.alive:
                 return
-        handle._run()  # type: ignore[attr-defined] # noqa: SLF001
+        handle._run()

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
 
@@ -279,8 +279,10 @@ class NetworkWorld:
 
     def _say_nothing(self, call: Sent, answer: Answer | None) -> None:
         """The answer is lost, and nobody says so."""
+        del call, answer
 
     def _break_off(self, call: Sent, answer: Answer | None) -> None:
+        del answer
         self._later(self._latency(), self._fail, call, Lost)
 
     def _deliver(self, call: Sent, answer: Answer) -> None:
@@ -296,7 +298,9 @@ class NetworkWorld:
 
     def arrived(self, call: Sent, answer: Answer) -> None:
         """The desk has got an answer: note what it was shown."""
-        self._witness.tell(call.process, f"hears {answer.status} to {call}{' (cut off)' if answer.cut else ''}")
+        self._witness.tell(
+            call.process, f"hears {answer.status} to {call}{' (cut off)' if answer.cut else ''}"
+        )
         if call.departure is not None:
             call.departure.answered = answer.status
             # What docs/guarantees.md calls an explicit refusal that leaves the quote usable.
@@ -380,4 +384,4 @@ def _rows(body: bytes) -> list[dict[str, str]] | None:
         rows = json.loads(body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return rows if isinstance(rows, list) else None
+    return cast("list[dict[str, str]]", rows) if isinstance(rows, list) else None

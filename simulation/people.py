@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from parallax.domain.entities import Order, Quote
+from parallax.domain.entities import Quote
 from parallax.domain.errors import (
     DeskError,
     DeskPaused,
@@ -17,10 +17,9 @@ from parallax.domain.errors import (
     VenueUnavailable,
 )
 from parallax.domain.identity import QuoteId, UserId
-from parallax.domain.money import Currency, parse_amount
+from parallax.domain.money import parse_amount
 from parallax.ports.journal import OrderQuery
 from simulation import rules
-from simulation.witness import EPOCH
 from simulation.world import Gone
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Crowd:
         elif draw > 0.92:
             await self._operate(who)
         elif draw > 0.84:
-            await self._look(who)
+            await self._look()
         elif fresh:
             quote = self._random.choice(fresh)
             if draw < 0.55:
@@ -124,7 +123,9 @@ class Crowd:
             world.witness.tell(who, f"is told that order {order.id} is {order.state} {order.reasons or ''}")
             rules.when_told(world, order)
             if order.user_id != user_id:
-                world.witness.broken("own_orders_only", f"{who} was answered with another user's order {order.id}")
+                world.witness.broken(
+                    "own_orders_only", f"{who} was answered with another user's order {order.id}"
+                )
         if times < 3 and quote.id not in self._over and random.random() < 0.4:
             await self._execute(who, quote, times + 1)
 
@@ -144,7 +145,7 @@ class Crowd:
             await asyncio.sleep(wait)
             await self._execute(who, quote)
 
-    async def _look(self, who: str) -> None:
+    async def _look(self) -> None:
         """Open the pages: a user's orders, somebody else's order, a deep link."""
         world, random = self._world, self._random
         users = [UserId(user) for user in world.exchange.users]
@@ -158,9 +159,9 @@ class Crowd:
         if world.life is not None:
             rules.when_listed(world, user_id, world.life.desk.books.orders_of(user_id))
         if world.exchange.orders:
-            await self._follow_link(who, random.choice(list(world.exchange.orders)), random.choice(users))
+            await self._follow_link(random.choice(list(world.exchange.orders)), random.choice(users))
 
-    async def _follow_link(self, who: str, venue_order_id: str, user_id: UserId) -> None:
+    async def _follow_link(self, venue_order_id: str, user_id: UserId) -> None:
         """Ask for an order under a user, rightly or not (rule 6)."""
         world = self._world
         try:
@@ -206,5 +207,3 @@ class Crowd:
         if draw < 0.8:
             return None
         return self._random.choice((0.0, 0.002, 0.02, 0.3, 5.0)) * self._random.random() * 2
-
-

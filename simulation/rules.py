@@ -1,7 +1,6 @@
 """What must hold along the run, checked at the moment: when a request leaves, a fact is shown, an answer is given.
 
-Names are those of docs/guarantees.md. The tables here are written down a second time on purpose: a checker that reads
-the desk's own tables would agree with their mistakes.
+Names are those of docs/guarantees.md.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from parallax.desk.desk import Desk
 from parallax.domain.entities import Order, Quote
 from parallax.domain.identity import OrderId, UserId
-from parallax.domain.transitions import OrderState, QuoteState
+from parallax.domain.transitions import QuoteState
 from parallax.journal.memory import MemoryJournal
 from parallax.ports.journal import Recorded
 from simulation.disk import SLOWEST_SYNC
+from simulation.life import LATER, NEVER_PLACED, S
 from simulation.witness import Departure
 
 if TYPE_CHECKING:
@@ -44,38 +44,22 @@ LONGEST_MARGIN: Final = 15.0
 of the venue's clock is off by a second or two."""
 
 LONGEST_LOOK_GAP: Final = 130.0
-"""Seconds between two looks at a user's unsettled orders while nothing is wrong: gaps grow to a minute, and a pause that
-was asked for before may still run. It is less than the sweeps alone would take."""
+"""Seconds between two looks at a user's unsettled orders while nothing is wrong: gaps grow to a minute, and a pause
+that was asked for before may still run. It is less than the sweeps alone would take."""
 
 STOP_WITHIN: Final = 10.0
 """Seconds in which a desk that is told to stop is gone, its disk permitting."""
-
-S = OrderState
-NEVER_PLACED: Final = (S.REFUSED, S.NOT_PLACED, S.WITHDRAWN)
-AT_THE_VENUE: Final = (S.PENDING, S.COMPLETED, S.FAILED)
-LATER: Final[dict[OrderState, frozenset[OrderState]]] = {
-    S.CLAIMED: frozenset({S.SENT, S.UNKNOWN, *AT_THE_VENUE, *NEVER_PLACED}),
-    S.SENT: frozenset({S.UNKNOWN, *AT_THE_VENUE, S.REFUSED, S.NOT_PLACED}),
-    S.UNKNOWN: frozenset({*AT_THE_VENUE, S.REFUSED, S.NOT_PLACED}),
-    S.PENDING: frozenset({S.COMPLETED, S.FAILED}),
-    S.COMPLETED: frozenset(),
-    S.FAILED: frozenset(),
-    S.REFUSED: frozenset(),
-    S.NOT_PLACED: frozenset(),
-    S.WITHDRAWN: frozenset(),
-}
-"""What an order may be seen as later, however much happened unseen in between."""
 
 
 def at_departure(world: World, departure: Departure) -> None:
     """An order request leaves the desk at this instant."""
     witness, disk = world.witness, world.disk
     claims = [
-        claim
-        for claim in disk.claims.get(departure.quote_id, [])
-        if claim.order_id not in disk.given_up
+        claim for claim in disk.claims.get(departure.quote_id, []) if claim.order_id not in disk.given_up
     ]
-    witness.expect(claims, CLAIM_FIRST, f"an order on {departure.quote_id} leaves and no claim is on the disk")
+    witness.expect(
+        claims, CLAIM_FIRST, f"an order on {departure.quote_id} leaves and no claim is on the disk"
+    )
     if claims:
         departure.order_id = claims[-1].order_id
         same = (claims[-1].user_id, claims[-1].amount) == (departure.user_id, departure.amount)
@@ -87,7 +71,9 @@ def at_departure(world: World, departure: Departure) -> None:
             witness.expect(freed, SENT_ONCE, words)
     life = world.life
     stopping = life is None or life.desk.status.stopping
-    witness.expect(not stopping, SENT_ONCE, f"an order on {departure.quote_id} leaves a desk that is stopping")
+    witness.expect(
+        not stopping, SENT_ONCE, f"an order on {departure.quote_id} leaves a desk that is stopping"
+    )
     quote = world.exchange.quotes[departure.quote_id]
     slack = timedelta(seconds=witness.jumped_between(departure.at - 180.0, departure.at))
     late = world.exchange.venue_now() - quote.created_at - VALIDITY
@@ -97,7 +83,7 @@ def at_departure(world: World, departure: Departure) -> None:
 
 
 def _durable(world: World, order: Order) -> None:
-    there = order.id in world.disk.orders
+    there = order.id in world.disk.states
     world.witness.expect(there, CRASH_IS_ORDINARY, f"order {order.id} is shown and would not survive a crash")
 
 
@@ -134,6 +120,15 @@ def _seen_quote(world: World, quote: Quote) -> None:
         world.witness.broken(FORWARD_ONLY, f"quote {quote.id} was executed and is now {quote.state}")
 
 
+def at_death(world: World, desk: Desk) -> None:
+    """The desk dies at this instant: whatever its pages could have shown must be on the disk."""
+    for order in desk.books.orders:
+        _durable(world, order)
+        stored = world.disk.states.get(order.id)
+        words = f"order {order.id} is shown as {order.state} and is {stored} on the disk"
+        world.witness.expect(order.state is stored, CRASH_IS_ORDINARY, words)
+
+
 def after_start(world: World, desk: Desk, claimed: Iterable[OrderId]) -> None:
     """The desk has started on a journal that holds these claims."""
     witness = world.witness
@@ -143,7 +138,9 @@ def after_start(world: World, desk: Desk, claimed: Iterable[OrderId]) -> None:
         if order is not None:
             open_still = order.state in (S.CLAIMED, S.SENT)
             witness.expect(
-                not open_still, CRASH_IS_ORDINARY, f"order {order_id} is {order.state} after a start, not unknown"
+                not open_still,
+                CRASH_IS_ORDINARY,
+                f"order {order_id} is {order.state} after a start, not unknown",
             )
     for order_id in list(world.shown):
         order = desk.books.order(order_id)
@@ -162,7 +159,9 @@ def after_stop(world: World, desk: Desk, journal: MemoryJournal, took: float) ->
         for order in desk.books.orders:
             undecided = order.state in (S.CLAIMED, S.SENT)
             world.witness.expect(
-                not undecided, UNKNOWN_IS_NOT_FAILED, f"order {order.id} is {order.state} after an orderly stop"
+                not undecided,
+                UNKNOWN_IS_NOT_FAILED,
+                f"order {order.id} is {order.state} after an orderly stop",
             )
 
 
@@ -192,7 +191,9 @@ def when_told(world: World, order: Order) -> None:
     if order.state is S.FAILED:
         venue = world.exchange.orders.get(order.venue_order_id or "")
         failed = venue is not None and any(status == "failed" for _, status in venue.life)
-        witness.expect(failed, UNKNOWN_IS_NOT_FAILED, f"order {order.id} was reported as failed and never did")
+        witness.expect(
+            failed, UNKNOWN_IS_NOT_FAILED, f"order {order.id} was reported as failed and never did"
+        )
 
 
 def when_waiting(world: World, healed: float) -> None:
@@ -203,7 +204,9 @@ def when_waiting(world: World, healed: float) -> None:
         asked = [shown.asked for shown in world.witness.lists if shown.user_id == user_id]
         waited = world.loop.time() - max([healed, *asked])
         world.witness.expect(
-            waited < LONGEST_LOOK_GAP, NOTHING_LEFT_OPEN, f"nobody has looked at {user_id}'s orders for {waited:.0f} s"
+            waited < LONGEST_LOOK_GAP,
+            NOTHING_LEFT_OPEN,
+            f"nobody has looked at {user_id}'s orders for {waited:.0f} s",
         )
 
 
@@ -213,7 +216,9 @@ def when_told_expired(world: World, quote: Quote, began: float) -> None:
     left = (venue.created_at + VALIDITY - world.exchange.venue_now()).total_seconds()
     slack = world.witness.jumped_between(began - 180.0, world.loop.time())
     world.witness.expect(
-        left < LONGEST_MARGIN + slack, VENUE_CLOCK, f"quote {quote.id} was called expired {left:.1f} s before its end"
+        left < LONGEST_MARGIN + slack,
+        VENUE_CLOCK,
+        f"quote {quote.id} was called expired {left:.1f} s before its end",
     )
 
 

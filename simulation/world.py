@@ -1,7 +1,7 @@
 """A world for one seed: the venue, the network, the disk, the lives of the desk, and everyone who uses it.
 
-The desk is the real one: `Desk`, `Gateway`, `ExchangeApi`, `MemoryJournal`; the venue is the bundled sandbox. Only time,
-chance, the wire and the disk are ours.
+The desk is the real one: `Desk`, `Gateway`, `ExchangeApi`, `MemoryJournal`; the venue is the bundled sandbox. Only
+time, chance, the wire and the disk are ours.
 """
 
 from __future__ import annotations
@@ -164,6 +164,7 @@ class World:
             return
         self.witness.count("kill")
         self.witness.tell(life.process.name, "is killed")
+        rules.at_death(self, life.desk)
         self.loop.kill(life.process)
         self.disk.crash()
         for request in list(life.requests):
@@ -195,9 +196,7 @@ class World:
             self.loop.kill(life.process)
             self.disk.crash()
 
-    async def ask(
-        self, call: Callable[[Desk], Awaitable[T]], leave_after: float | None = None
-    ) -> T:
+    async def ask(self, call: Callable[[Desk], Awaitable[T]], leave_after: float | None = None) -> T:
         """Have the desk do something, as its web server would; whoever asks may leave early.
 
         Raises what the desk raises, `Gone` when it dies meanwhile or the asker leaves.
@@ -399,4 +398,6 @@ class World:
             order = exchange.place_elsewhere(user, "7", None if mine else random.choice(quotes), force=force)
         except Refusal:
             return
-        self.witness.tell("elsewhere", f"order {order.id} on {order.quote_id} for {user}{' by force' * force}")
+        self.witness.tell(
+            "elsewhere", f"order {order.id} on {order.quote_id} for {user}{' by force' * force}"
+        )

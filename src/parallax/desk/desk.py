@@ -18,7 +18,7 @@ import structlog
 
 from parallax.desk.books import Books
 from parallax.desk.execution import GRACE, VAGUE, Execution
-from parallax.desk.feed import Feed
+from parallax.desk.feed import Feed, FeedClosed
 from parallax.desk.ledger import Ledger
 from parallax.desk.readings import Age, Readings
 from parallax.desk.reconciliation import issued
@@ -392,8 +392,8 @@ class Desk:
                 async with asyncio.timeout(DOUBT_PATIENCE):
                     while (order := self.books.order(order_id)) and order.state is OrderState.UNKNOWN:
                         await news.next()
-            except TimeoutError:
-                return
+            except (TimeoutError, FeedClosed):
+                return  # it is unknown still, and says so
 
     async def _ask_again(self, what: str, read: Callable[[], Awaitable[None]], age: Age) -> None:
         """Something unknown was asked for: read the list once more, but not more often than people may."""

@@ -36,7 +36,8 @@ def create_app(
     """The application over `desk`, which whoever calls this starts and stops.
 
     `drill` is the sandbox's faults, where there is a sandbox; `operations` what the venue's adapter knows of its
-    calls. With `metrics`, what is in that registry and the desk's own figures are at `/metrics`. `allowed_hosts` are names by which the desk may be asked for besides those of this machine.
+    calls. With `metrics`, what is in that registry and the desk's own figures are at `/metrics`. `allowed_hosts`
+    are names by which the desk may be asked for besides those of this machine.
     """
     app = FastAPI(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = Site(desk, drill, operations)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -70,6 +71,7 @@ class Assets:
     """Every static file of the package. `version` is a hash over all of them."""
 
     def __init__(self) -> None:
+        """Read the package's files: `assets()` gives those that have been read."""
         root = files("parallax.web") / "static"
         found = dict(_walk(root, ""))
         found["app.css"] = b"\n".join(found[f"css/{name}.css"] for name in STYLES)
@@ -98,6 +100,12 @@ class Assets:
             headers["Content-Encoding"] = "gzip"
             return Response(asset.zipped, media_type=asset.content_type, headers=headers)
         return Response(asset.body, media_type=asset.content_type, headers=headers)
+
+
+@cache
+def assets() -> Assets:
+    """The package's static files, read once a process."""
+    return Assets()
 
 
 def _walk(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Annotated, Any, Final, cast
@@ -22,7 +23,7 @@ from parallax.domain.identity import UserId, is_identifier
 from parallax.ports.venue import VenueHealth
 from parallax.web import format as shown
 from parallax.web import words
-from parallax.web.assets import MODULES, Assets
+from parallax.web.assets import MODULES, assets
 from parallax.web.ports import Drill, OperationsView
 
 CLOCK_MATTERS: Final = timedelta(seconds=2)
@@ -51,8 +52,8 @@ class Site:
         self.desk = desk
         self.drill = drill
         self.operations = operations
-        self.assets = Assets()
-        self.templates = _environment(self.assets)
+        self.assets = assets()
+        self.templates = _environment()
         self._frame: tuple[tuple[object, ...], Frame] | None = None
 
     @property
@@ -139,7 +140,7 @@ class Site:
         return await self.desk.user(UserId(user_id))
 
 
-def _site(request: Request) -> Site:
+async def _site(request: Request) -> Site:
     return cast("Site", request.app.state.site)
 
 
@@ -183,7 +184,9 @@ def one_line(html: str) -> str:
 _BREAKS: Final = re.compile(r"\s*[\r\n]\s*")
 
 
-def _environment(assets: Assets) -> Environment:
+@cache
+def _environment() -> Environment:
+    """The templates, compiled once a process."""
     root = files("parallax.web") / "templates"
 
     def load(name: str) -> str | None:
@@ -199,7 +202,7 @@ def _environment(assets: Assets) -> Environment:
         auto_reload=False,
     )
     cast("dict[str, Any]", environment.globals).update(
-        static=assets.url, who=words.who, offset_words=shown.signed_seconds
+        static=assets().url, who=words.who, offset_words=shown.signed_seconds
     )
     cast("dict[str, Any]", environment.filters).update(
         amount=shown.amount,

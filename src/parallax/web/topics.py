@@ -114,13 +114,19 @@ class OrderTopic:
         self.key = f"order {user_id} {order_id}"
 
     def wanted(self, change: Change) -> bool:
-        order = change.order
-        ours = order is not None and order.id == self._order_id and order.user_id == self._user_id
-        return ours or _of_frame(change)
+        return self._concerns(change) or _of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
-        order = record.change.order
-        return partial("order", await views.order_panel(site, order), "outerMorph") if order else ""
+        order = site.desk.books.order(self._order_id) if self._concerns(record.change) else None
+        if order is None or order.user_id != self._user_id:
+            return ""
+        return partial("order", await views.order_panel(site, order), "outerMorph")
+
+    def _concerns(self, change: Change) -> bool:
+        order, incident = change.order, change.incident
+        if order is not None:
+            return order.id == self._order_id and order.user_id == self._user_id
+        return incident is not None and incident.order_id == self._order_id
 
 
 class OperationsTopic:

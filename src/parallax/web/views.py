@@ -107,14 +107,13 @@ def _order_fields(site: Site, order: Order) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Certainty:
-    """What is known of an unknown order: from when (desk's clock is `venue − offset`) absence counts as proof, how
-    many of the reads needed have been made, and the last look."""
+    """What is known of an unknown order: from when on (venue's clock) a read without it counts as evidence, how many
+    such reads there have been and how many are `needed`, and when the last read of any kind began."""
 
     conclusive_after: datetime | None
     absences: int
     needed: int
     last_look: datetime | None
-    next_look: float | None
 
 
 async def order_panel(site: Site, order: Order) -> str:
@@ -123,19 +122,12 @@ async def order_panel(site: Site, order: Order) -> str:
     steps: list[Step] = timeline(facts)
     certainty = None
     if order.state is OrderState.UNKNOWN:
-        certainty = Certainty(
-            order.conclusive_after,
-            order.absences,
-            ABSENCE_READS,
-            order.last_look,
-            site.desk.tracker.next_look(order.user_id),
-        )
-    quote = site.desk.books.quote(order.quote_id)
+        certainty = Certainty(order.conclusive_after, order.absences, ABSENCE_READS, order.last_look)
     fields = {
         **_order_fields(site, order),
         "steps": steps,
         "certainty": certainty,
-        "quote": quote,
-        "request": next((step.request for step in steps if step.request), ""),
+        "incidents": [incident for incident in site.desk.books.incidents if incident.order_id == order.id],
+        "incident_words": words.INCIDENTS,
     }
     return site.fragment("order_panel.html", "panel", fields)

@@ -1,22 +1,25 @@
 """The event stream: every fact of the journal, in order, to whoever listens; resumable from any position.
 
-A reader is first brought up to date (from the journal, page by page, then from the feed's memory) and then hears facts
-as they become durable. It holds a bounded queue: one that reads too slowly is cut off, and resumes from its last
-position like one that lost its connection. Each fact is put into its written form once, whoever reads it.
+A reader is first brought up to date (from the journal, page by page, then from the feed's memory) and then follows a
+channel: the newest pieces for everyone with the same filter, in a ring that all of them read at their own pace. One that
+falls behind the ring, or takes nothing for a while, is cut off, and resumes from its last position like one that lost
+its connection. A fact is put into its written form once, and a piece is joined once, whoever reads it: a thousand
+readers cost a thousand writes to sockets and little else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
-import structlog
 from starlette.types import Receive, Send
 
 from parallax.desk.desk import Desk
-from parallax.desk.feed import MAX_REPLAY, FeedClosed, SubscriberTooSlow, Subscription, every_record
+from parallax.desk.feed import MAX_REPLAY, Feed, FeedClosed, SubscriberTooSlow, every_record
 from parallax.domain.errors import DeskStopping, NotFound
 from parallax.domain.facts import FACT_TYPES, Fact, OrderFact
 from parallax.domain.identity import OrderId, UserId, is_identifier
@@ -33,11 +36,20 @@ HEARTBEAT: Final = 15.0
 SEND_PATIENCE: Final = 20.0
 """Seconds that one piece may take to leave: a reader that takes nothing for so long is cut off."""
 
+STUCK_CHECK: Final = 5.0
+"""Seconds between two looks for such readers."""
+
+MAX_BEHIND: Final = 1_000
+"""Facts that a reader may be behind the newest, about 0.4 MB: a channel holds them once for all of its readers."""
+
+MAX_BURST: Final = 20_000
+"""Facts that may become durable in one moment: ten full commits of the journal."""
+
 RECONNECT: Final = 2_000
 """Milliseconds that a reader should wait before it connects again."""
 
 MAX_READERS: Final = 4_096
-"""Event streams open at one time; each holds a connection and at most a megabyte."""
+"""Event streams open at one time; each holds a connection and some 20 KB."""
 
 MAX_FRAMES: Final = MAX_REPLAY
 """Facts kept in their written form, about 0.4 KB each: as many as the feed remembers."""
@@ -46,8 +58,6 @@ MAX_POSITION: Final = 2**53 - 1
 """No journal gets there, and every language's numbers do."""
 
 NOW: Final = "now"
-
-log = structlog.get_logger()
 
 CONTENT_TYPE: Final = b"text/event-stream; charset=utf-8"
 
@@ -106,6 +116,7 @@ class Events:
         self._desk = desk
         self._journal = journal
         self._frames = Frames()
+        self._channels: dict[Filter, _Channel] = {}
         self._readers = 0
 
     async def listen(self, request: Request) -> Reply:
@@ -118,7 +129,7 @@ class Events:
         wanted = Filter(_user(asked.get("user", "")), _kinds(asked.get("kind", "")))
         follow = flag("follow", asked["follow"]) if "follow" in asked else True
         after = await self._position(asked.get("after"), request.text(b"last-event-id"))
-        return _Stream(self, request.receive, wanted, after, follow)
+        return _Stream(self, request.receive, wanted, after, follow=follow)
 
     async def _position(self, after: str | None, last_seen: str | None) -> int:
         """Where to begin: what the reader saw last goes before what its address says, as it reconnects to the same
@@ -144,26 +155,44 @@ class Events:
         """Send facts until the reader leaves, the desk stops or, without `follow`, all is told."""
         self._readers += 1
         try:
-            await stream.write(send, b"retry: %d\nid: %d\n\n" % (RECONNECT, stream.position))
+            await _write(send, b"retry: %d\nid: %d\n\n" % (RECONNECT, stream.position))
             await self._catch_up(stream, send)
-            # From here to the subscription there is no await: no fact falls between what has been sent,
-            # what the feed remembers and what it tells from now on.
-            behind = self._desk.feed.since(stream.position) or []
-            if not stream.follow:
-                await self._tell(stream, send, behind)
+            # From here until the reader has its place in the channel there is no await: no fact falls between
+            # what has been sent, what the feed remembers and what it tells from now on.
+            behind = [
+                self._frames.of(record)
+                for record in self._desk.feed.since(stream.position) or ()
+                if stream.wanted.wants(record.change)
+            ]
+            channel = self._channel(stream.wanted) if stream.follow else None
+            if channel is None:
+                await _write(send, b"".join(behind))
                 return
-            with self._desk.feed.subscribe(stream.wanted.wants, every_record) as subscription:
-                stream.subscription = subscription
-                if self._desk.status.stopping or stream.gone:
-                    return
-                await self._tell(stream, send, behind)
-                await self._follow(stream, send, subscription)
+            place = channel.enter(stream)
+            try:
+                if behind:
+                    await stream.write(send, b"".join(behind))
+                while not self._desk.status.stopping:
+                    piece, place = await channel.after(place)
+                    await stream.write(send, piece)
+            finally:
+                channel.leave(stream)
         except FeedClosed:
             return
         except SubscriberTooSlow:
-            await stream.write(send, b": cut off: too slow; resume with Last-Event-ID\n\n")
+            await _write(send, b": cut off: too slow; resume with Last-Event-ID\n\n")
         finally:
             self._readers -= 1
+
+    def _channel(self, wanted: Filter) -> _Channel:
+        channel = self._channels.get(wanted)
+        if channel is None or channel.ended:
+            channel = self._channels[wanted] = _Channel(self._desk.feed, wanted, self._frames, self._close)
+        return channel
+
+    def _close(self, channel: _Channel) -> None:
+        if self._channels.get(channel.wanted) is channel:
+            del self._channels[channel.wanted]
 
     async def _catch_up(self, stream: _Stream, send: Send) -> None:
         """Read the journal from the reader's position to what the feed remembers."""
@@ -200,84 +229,159 @@ class Events:
         except NotFound:
             return None
 
-    async def _tell(self, stream: _Stream, send: Send, records: Sequence[Recorded]) -> None:
-        pieces = [
-            self._frames.of(record)
-            for record in records
-            if record.position > stream.position and stream.wanted.wants(record.change)
-        ]
-        if pieces:
-            await stream.write(send, b"".join(pieces))
-        if records:
-            stream.position = max(stream.position, records[-1].position)
 
-    async def _follow(self, stream: _Stream, send: Send, subscription: Subscription) -> None:
-        frames = self._frames.of
-        while True:
-            silent = False
-            try:
-                async with asyncio.timeout(HEARTBEAT):
-                    await subscription.wait()
-            except TimeoutError:
-                silent = True
-            news = subscription.take()
-            pieces = [frames(record) for record in news.records if record.position > stream.position]
-            stream.position = max(stream.position, news.position)
-            if pieces:
-                await stream.write(send, b"".join(pieces))
-            elif silent:
-                await stream.write(send, b": heartbeat\n" + _progress(stream.position))
+class _Channel:
+    """What everyone with one filter hears: a ring of pieces, each numbered, that readers follow at their own pace."""
+
+    def __init__(
+        self, feed: Feed, wanted: Filter, frames: Frames, on_end: Callable[[_Channel], None]
+    ) -> None:
+        self.wanted = wanted
+        self.ended = False
+        self._frames = frames
+        self._on_end = on_end
+        self._readers: set[_Stream] = set()
+        self._ring: deque[tuple[int, bytes]] = deque()
+        self._facts = 0
+        self._next = 0
+        self._more = asyncio.Event()
+        self._looked = asyncio.get_running_loop().time()
+        self._subscription = feed.subscribe(wanted.wants, every_record, MAX_BURST)
+        self._pump = asyncio.create_task(self._run(), name="event channel")
+
+    def enter(self, reader: _Stream) -> int:
+        """The reader's place: right behind everything that the feed has told."""
+        self._drain()
+        self._readers.add(reader)
+        return self._next
+
+    def leave(self, reader: _Stream) -> None:
+        """Forget a reader; without any the channel ends."""
+        self._readers.discard(reader)
+        if not self._readers:
+            self._pump.cancel()
+            self._end()
+
+    async def after(self, place: int) -> tuple[bytes, int]:
+        """All that there is from a place on, and the next place; waits for it. Raises `SubscriberTooSlow` when the
+        ring no longer reaches back there, `FeedClosed` at the end."""
+        while place == self._next:
+            if self.ended:
+                raise FeedClosed
+            await self._more.wait()
+        behind = self._next - place
+        if behind > len(self._ring):
+            raise SubscriberTooSlow
+        if behind == 1:  # the usual case, for all readers the same bytes
+            return self._ring[-1][1], self._next
+        return b"".join(piece for _, piece in islice(self._ring, len(self._ring) - behind, None)), self._next
+
+    async def _run(self) -> None:
+        """Take what the feed tells, and break the silence when it tells nothing."""
+        try:
+            while True:
+                silent = False
+                try:
+                    async with asyncio.timeout(HEARTBEAT):
+                        await self._subscription.wait()
+                except TimeoutError:
+                    silent = True
+                if not self._drain() and silent:
+                    self._put(1, b": heartbeat\n" + _progress(self._subscription.take().position))
+                self._let_go_of_the_stuck()
+        except (FeedClosed, SubscriberTooSlow):
+            self._end()
+
+    def _drain(self) -> bool:
+        """Whether there was anything."""
+        records = self._subscription.take().records
+        if records:
+            self._put(len(records), b"".join(map(self._frames.of, records)))
+        return bool(records)
+
+    def _put(self, facts: int, piece: bytes) -> None:
+        self._ring.append((facts, piece))
+        self._next += 1
+        self._facts += facts
+        while self._facts > MAX_BEHIND and len(self._ring) > 1:
+            self._facts -= self._ring.popleft()[0]
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._more = self._more, asyncio.Event()
+        waiting.set()
+
+    def _let_go_of_the_stuck(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._looked < STUCK_CHECK:
+            return
+        self._looked = now
+        for reader in self._readers:
+            if reader.sending_since and now - reader.sending_since > SEND_PATIENCE:
+                reader.cut_off()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._subscription.__exit__(None, None, None)
+        self._on_end(self)
+        self._wake()
 
 
 class _Stream:
     """One reader: what it wants and how far it has come."""
 
     def __init__(
-        self,
-        events: Events,
-        receive: Receive,
-        wanted: Filter,
-        position: int,
-        follow: bool,
+        self, events: Events, receive: Receive, wanted: Filter, position: int, *, follow: bool
     ) -> None:
         self._events = events
         self._receive = receive
+        self._task: asyncio.Task[None] | None = None
         self.wanted = wanted
         self.position = position
         self.follow = follow
         self.gone = False
-        self.subscription: Subscription | None = None
+        self.sending_since = 0.0
 
     async def deliver(self, send: Send, extra: Headers) -> None:
         """Send the stream until its end."""
         headers = [
             (b"content-type", CONTENT_TYPE),
-            (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),  # or a proxy would hold facts back
             *extra,
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._task = asyncio.current_task()
         watch = asyncio.create_task(self._watch(), name="event stream's reader")
         try:
             await self._events.run(self, send)
-            if not self.gone:
-                await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            log.info("an event stream's reader took nothing and was cut off", position=self.position)
+            await send({"type": "http.response.body", "body": b""})
+        except asyncio.CancelledError:
+            if not self.gone or self._task is None:
+                raise
+            self._task.uncancel()  # it was us: the reader has left, or was cut off
         finally:
             watch.cancel()
 
     async def write(self, send: Send, piece: bytes) -> None:
-        """Send a piece. Raises `TimeoutError` when the reader does not take it: its connection is given up."""
-        async with asyncio.timeout(SEND_PATIENCE):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        """Send a piece; the channel sees for how long that takes."""
+        self.sending_since = asyncio.get_running_loop().time()
+        await _write(send, piece)
+        self.sending_since = 0.0
+
+    def cut_off(self) -> None:
+        """End the stream where it waits; its connection is closed."""
+        self.gone = True
+        if self._task is not None:
+            self._task.cancel()
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        if self.subscription is not None:
-            self.subscription.close()
+        self.cut_off()
+
+
+async def _write(send: Send, piece: bytes) -> None:
+    await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 def _progress(position: int) -> bytes:

@@ -84,7 +84,7 @@ class Choice:
         return urlencode({name: value for name, value in fields.items() if value})
 
 
-def _choice(state: str = "all", q: str = "", sort: str = "newest") -> Choice:
+async def _choice(state: str = "all", q: str = "", sort: str = "newest") -> Choice:
     return Choice(
         state if state in words.STATE_FILTERS else "all",
         q.strip()[:MAX_SEARCH],

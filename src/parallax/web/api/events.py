@@ -1,9 +1,9 @@
 """The event stream: every fact of the journal, in order, to whoever listens; resumable from any position.
 
 A reader is first brought up to date (from the journal, page by page, then from the feed's memory) and then follows a
-channel: the newest pieces for everyone with the same filter, in a ring that all of them read at their own pace. One that
-falls behind the ring, or takes nothing for a while, is cut off, and resumes from its last position like one that lost
-its connection. A fact is put into its written form once, and a piece is joined once, whoever reads it: a thousand
+channel: the newest pieces for everyone with the same filter, in a ring that all of them read at their own pace. One
+that falls behind the ring, or takes nothing for a while, is cut off, and resumes from its last position like one that
+lost its connection. A fact is put into its written form once, and a piece is joined once, whoever reads it: a thousand
 readers cost a thousand writes to sockets and little else.
 """
 
@@ -164,7 +164,9 @@ class Events:
                 for record in self._desk.feed.since(stream.position) or ()
                 if stream.wanted.wants(record.change)
             ]
-            channel = self._channel(stream.wanted) if stream.follow else None
+            # A feed that has been closed would never end a new subscription.
+            follow = stream.follow and not self._desk.status.stopping
+            channel = self._channel(stream.wanted) if follow else None
             if channel is None:
                 await _write(send, b"".join(behind))
                 return
@@ -172,7 +174,7 @@ class Events:
             try:
                 if behind:
                     await stream.write(send, b"".join(behind))
-                while not self._desk.status.stopping:
+                while True:
                     piece, place = await channel.after(place)
                     await stream.write(send, piece)
             finally:

@@ -42,14 +42,16 @@ def ok(answer: Answer) -> bool:
     return answer.status == 200
 
 
-async def _listed(port: int, path: str) -> list[Any]:
+async def listed(port: int, path: str) -> list[Any]:
+    """The `data` of a list."""
     connection = await Connection.open(port)
     answer = await connection.ask(request("GET", path, port, key=KEY))
     connection.close()
     return json.loads(answer.body)["data"]
 
 
-def _order(port: int, quote_id: str, user_id: str) -> bytes:
+def order_request(port: int, quote_id: str, user_id: str) -> bytes:
+    """The bytes of an order of 100.00 on a quote."""
     body = json.dumps({"quote_id": quote_id, "user_id": user_id, "from_amount": "100.00"}).encode()
     return request("POST", "/api/orders", port, body, KEY)
 
@@ -58,13 +60,13 @@ def orders() -> list[Row]:
     """Thirty-two clients place orders, each durable before it is sent and accepted by the sandbox."""
 
     async def measure(up: Running) -> list[float]:
-        await _hydrated(up.desk, RUNS * ORDERS)
-        quotes = [quote["id"] for quote in await _listed(up.desk, "/api/quotes")]
-        users = [user["id"] for user in await _listed(up.desk, "/api/users")]
+        await hydrated(up.desk, RUNS * ORDERS)
+        quotes = [quote["id"] for quote in await listed(up.desk, "/api/quotes")]
+        users = [user["id"] for user in await listed(up.desk, "/api/users")]
         rates: list[float] = []
         for n in range(RUNS):
             part = quotes[n * ORDERS : (n + 1) * ORDERS]
-            requests = [_order(up.desk, quote, users[i % len(users)]) for i, quote in enumerate(part)]
+            requests = [order_request(up.desk, quote, users[i % len(users)]) for i, quote in enumerate(part)]
             rates.append((await hammer(up.desk, requests, CLIENTS, created))[0])
         return rates
 
@@ -79,16 +81,16 @@ def lone() -> list[Row]:
     """One order at a time, at the sandbox directly and through the desk in turn: what the desk adds."""
 
     async def measure(up: Running) -> list[float]:
-        await _hydrated(up.desk, 2 * LONE)
-        quotes = [quote["id"] for quote in await _listed(up.desk, "/api/quotes")]
-        user = (await _listed(up.desk, "/api/users"))[0]["id"]
+        await hydrated(up.desk, 2 * LONE)
+        quotes = [quote["id"] for quote in await listed(up.desk, "/api/quotes")]
+        user = (await listed(up.desk, "/api/users"))[0]["id"]
         direct, through = await Connection.open(up.sandbox), await Connection.open(up.desk)
         added: list[float] = []
         straight: list[float] = []
         for n in range(LONE):
-            a = await direct.ask(_order(up.sandbox, quotes[2 * n], user))
+            a = await direct.ask(order_request(up.sandbox, quotes[2 * n], user))
             await asyncio.sleep(0.005)
-            b = await through.ask(_order(up.desk, quotes[2 * n + 1], user))
+            b = await through.ask(order_request(up.desk, quotes[2 * n + 1], user))
             await asyncio.sleep(0.005)
             assert created(a), a
             assert created(b), b
@@ -109,8 +111,8 @@ def reads() -> list[Row]:
     """One quote, and a page of a hundred, from memory."""
 
     async def measure(up: Running) -> tuple[float, float]:
-        await _hydrated(up.desk, 1_000)
-        quotes = [quote["id"] for quote in await _listed(up.desk, "/api/quotes")]
+        await hydrated(up.desk, 1_000)
+        quotes = [quote["id"] for quote in await listed(up.desk, "/api/quotes")]
         singles = [request("GET", f"/api/quotes/{quote}", up.desk) for quote in quotes] * 10
         page = [request("GET", "/api/quotes?limit=100", up.desk)] * 5_000
         one = [(await hammer(up.desk, singles, 16, ok))[0] for _ in range(RUNS)]
@@ -131,7 +133,7 @@ def hydrating() -> list[Row]:
 
     async def measure(port: int) -> float:
         began = time.perf_counter()
-        await _hydrated(port, count)
+        await hydrated(port, count)
         return time.perf_counter() - began
 
     with running(0, desk=False) as up:
@@ -211,8 +213,8 @@ def hanging() -> list[Row]:
     """Every call to the exchange hangs, from the first moment on: pages over HTTP."""
 
     async def measure(up: Running) -> list[float]:
-        await _hydrated(up.desk, 100)
-        user = (await _listed(up.desk, "/api/users"))[0]["id"]
+        await hydrated(up.desk, 100)
+        user = (await listed(up.desk, "/api/users"))[0]["id"]
         paths = ["/", f"/u/{user}/exchange", f"/u/{user}/orders", "/operations", "/api/quotes?limit=100"]
         connection = await Connection.open(up.desk)
         for path in paths:
@@ -231,10 +233,10 @@ def hanging() -> list[Row]:
 
 async def _answers(port: int) -> None:
     await asyncio.sleep(1)
-    await _listed(port, "/api/users")
+    await listed(port, "/api/users")
 
 
-async def _hydrated(port: int, count: int) -> None:
+async def hydrated(port: int, count: int) -> None:
     """Return when the desk knows this many quotes."""
     connection = await Connection.open(port)
     while True:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -74,17 +73,27 @@ async def test_everything_that_waits_shares_a_commit(tmp_path: Path) -> None:
     await scribe.journal.close()
 
 
-async def test_when_it_is_busy_commits_are_spaced_out_and_a_lone_writer_never_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rate", "waits"), [(sqlite.BUSY - 1, False), (sqlite.BUSY, True)])
+def test_commits_are_spaced_out_when_it_is_busy_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float, waits: bool
 ) -> None:
-    scribe = await scribe_on(tmp_path / "j")
+    journal = SqliteJournal(tmp_path / "j")
+    now = [100.0]
     naps: list[float] = []
-    monkeypatch.setattr(sqlite.time, "sleep", naps.append)
-    scribe.journal._rate = sqlite.BUSY - 1
-    scribe.journal._last_commit = time.monotonic() + 60
-    scribe.journal._gather()
-    assert naps == []
-    await scribe.journal.close()
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(sqlite.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sqlite.time, "sleep", sleep)
+    journal._last_commit = 99.999
+    journal._rate = rate
+    journal._writes.append(sqlite._Write(Batch((), ()), asyncio.Future(loop=asyncio.new_event_loop())))
+    journal._gather()
+    assert (sum(naps) > 0) == waits
+    assert sum(naps) <= sqlite.SPACING
+    journal._writes[0].future.get_loop().close()
 
 
 # Reads make room for claims

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -36,6 +37,9 @@ connection being dropped has no answer, and an order without an answer is unknow
 MAX_IDLE_CONNECTIONS: Final = 32
 """Connections kept for the next call; each costs every call a look at its socket. How many there are at once is
 bounded by the limiter and not by the pool, so that an order that has passed its last check never waits for one."""
+
+URLS_KEPT: Final = 1_024
+"""Addresses kept ready: making one costs as much as reading an answer, and those of users' lists repeat."""
 
 SLICE: Final = 1_000
 """Entries of a long list that are built before the loop may do something else: a few milliseconds."""
@@ -100,6 +104,7 @@ class ExchangeApi:
             (b"Accept-Encoding", b"identity"),
             (b"X-Api-Key", self._key),
         ]
+        self._url = lru_cache(maxsize=URLS_KEPT)(self._made_url)
         self._users_url = self._url("/users")
         self._quotes_url = self._url("/quotes")
         self._orders_url = self._url("/orders")
@@ -164,7 +169,7 @@ class ExchangeApi:
         """Let go of the connections."""
         await self._transport.aclose()
 
-    def _url(self, path: str) -> httpx2.URL:
+    def _made_url(self, path: str) -> httpx2.URL:
         return httpx2.URL(f"{self._base}{path}")
 
     async def _call(

@@ -187,7 +187,7 @@ def _check_then_act(stack: ExitStack) -> None:
     async def slow(self: Execution, quote_id: Any, user_id: Any, amount: Money, by: str) -> Order:
         found = claimable(self, quote_id, user_id)
         await asyncio.sleep(0)
-        self._claimable = lambda quote_id, user_id: found  # type: ignore[method-assign]
+        self._claimable = lambda *_: found
         return await claim(self, quote_id, user_id, amount, by)
 
     _steps(stack, QUOTE_STEPS, {(Q.CLAIMED, OrderClaimed): Q.CLAIMED, (Q.EXECUTED, OrderClaimed): Q.CLAIMED})

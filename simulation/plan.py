@@ -95,8 +95,8 @@ def draw(seed: int) -> Plan:
     return Plan(
         seed=seed,
         operators=random.randint(2, 5),
-        quotes=random.randint(4, 12),
-        active=random.uniform(200.0, 420.0),
+        quotes=random.randint(4, 10),
+        active=random.uniform(120.0, 360.0),
         order_faults=faults(ORDER_FAULTS, 4, (0.1, 0.2, 0.35)),
         read_faults=faults(READ_FAULTS, 3, (0.05, 0.15, 0.3)),
         desk_skew=random.choice((0.0, 0.0, 0.4, -1.7, 75.0, -130.0, 400.0, -400.0)),

@@ -122,6 +122,8 @@ def _prepare() -> None:
     if _prepared:
         return
     _prepared = True
+    gc.collect()
+    gc.freeze()
     meter._Metrics = _NoMetrics  # type: ignore[attr-defined] # noqa: SLF001
     structlog.configure(
         processors=[_catch],

@@ -113,6 +113,7 @@ class World:
         self.lives = 0
         self.shown: dict[OrderId, OrderState] = {}
         self.used_quotes: dict[str, None] = {}
+        self._departed: asyncio.Future[None] | None = None
 
     # The desk's lives
 
@@ -246,6 +247,9 @@ class World:
     def _note_departure(self, departure: Departure) -> None:
         rules.at_departure(self, departure)
         self.witness.departures.append(departure)
+        departed, self._departed = self._departed, None
+        if departed is not None:
+            departed.set_result(None)
 
     def _shown(self, life: Life, records: Sequence[Recorded]) -> None:
         rules.when_shown(self, life.desk, records)
@@ -345,11 +349,8 @@ class World:
 
     async def _next_departure(self) -> None:
         """Wait until an order has left, at most 50 seconds."""
-        departures = len(self.witness.departures)
-        for _ in range(200):
-            await asyncio.sleep(0.25)
-            if len(self.witness.departures) > departures:
-                return
+        self._departed = self._departed or self.loop.create_future()
+        await asyncio.wait({self._departed}, timeout=50.0)
 
     async def _stop_and_start(self) -> None:
         if self.random.random() < 0.7:

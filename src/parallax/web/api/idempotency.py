@@ -82,7 +82,7 @@ class Once:
         if first is not None:
             _check_same(first[0], asked)
             # Shielded: whoever leaves takes nothing from those who stay.
-            return _again(await asyncio.shield(first[1]))
+            return again(await asyncio.shield(first[1]))
         if len(self._under_way) >= MAX_UNDER_WAY:
             raise ApiError("idempotency_key_in_use", "Too many requests with a key are under way.")
         task = asyncio.create_task(self._first(key, asked, work), name=f"request {key[:40]}")
@@ -100,7 +100,7 @@ class Once:
         if known is not None:
             _check_same(known.fingerprint, asked)
             kept = _decode(known.answer)
-            return _again(Answer(kept.status, kept.body, tuple(kept.headers), kept.content_type))
+            return again(Answer(kept.status, kept.body, tuple(kept.headers), kept.content_type))
         try:
             answer = await work(f"{API} key {mark(key)}", True)
         except (DeskError, ApiError) as error:
@@ -123,7 +123,8 @@ def mark(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:MARK_LENGTH]
 
 
-def _again(answer: Answer) -> Answer:
+def again(answer: Answer) -> Answer:
+    """An answer about what was done before."""
     if REPLAYED in answer.headers:
         return answer
     return replace(answer, headers=(*answer.headers, REPLAYED))

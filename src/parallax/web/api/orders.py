@@ -19,7 +19,7 @@ from parallax.domain.transitions import OrderState
 from parallax.ports.journal import MAX_PAGE, OrderQuery
 from parallax.web.api import models
 from parallax.web.api.errors import ApiError
-from parallax.web.api.idempotency import Once
+from parallax.web.api.idempotency import Once, again
 from parallax.web.api.paging import Cursor, Wanted, choice, invalid, page
 from parallax.web.api.quotes import MAX_WHOLE_LIST, PARAMETERS, SLICE
 from parallax.web.api.wire import Answer, Reply, Request, encode, enveloped, gathered, read_object, rows
@@ -139,14 +139,13 @@ class Orders:
         await self._desk.user(user_id)
         amount = parse_amount(text, quote.rate.from_currency)
         try:
-            order = await self._desk.execute(quote_id, user_id, amount, by)
+            return self._answer(await self._desk.execute(quote_id, user_id, amount, by))
         except QuoteTaken as taken:
             # Rule 2 holds whoever asks. Who asks again under the key of the claim is told of their own order.
             known = await self._holder(taken) if has_key else None
             if known is None or (known.by, known.user_id, known.amount) != (by, user_id, amount):
                 raise
-            order = known
-        return self._answer(order)
+            return again(self._answer(known))
 
     async def _holder(self, taken: QuoteTaken) -> Order | None:
         return await self._desk.order(OrderId(taken.order_id)) if taken.order_id else None

@@ -1,0 +1,143 @@
+"""A program may repeat a request under its key, whatever happened to the first."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from parallax.journal.memory import MemoryDisk
+from tests.api.support import USER, World
+
+KEY = "4c1f6a0e-6d0c-4f7e-9d57-0c8e1d7f5b42"
+
+
+async def test_the_same_key_and_body_get_the_first_answer_again(world: World) -> None:
+    quote = await world.quote()
+    first = await world.order(quote["id"], Idempotency_Key=KEY)
+    await world.settled()
+    second = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert (second.status, second.body) == (first.status, first.body)
+    assert second.headers["location"] == first.headers["location"]
+    assert world.requests == 1
+
+
+async def test_a_quote_is_asked_for_once_under_a_key(world: World) -> None:
+    answers = [await world.call("POST", "/api/quotes", Idempotency_Key=KEY) for _ in range(3)]
+    assert len({got.body for got in answers}) == 1
+    assert len(world.exchange.quotes) == 1
+
+
+@pytest.mark.parametrize("amount", ["100.51", "100.5"])
+async def test_the_same_key_with_another_body_is_422_and_nothing_is_done(world: World, amount: str) -> None:
+    quote, other = await world.quote(), await world.quote()
+    await world.order(quote["id"], Idempotency_Key=KEY)
+    for got in (
+        await world.order(quote["id"], amount, Idempotency_Key=KEY),
+        await world.order(other["id"], Idempotency_Key=KEY),
+        await world.call("POST", "/api/quotes", Idempotency_Key=KEY),
+    ):
+        assert (got.status, got.json["code"]) == (422, "idempotency_key_reused")
+    assert world.requests == 1
+
+
+async def test_requests_at_the_same_moment_under_one_key_are_one(world: World) -> None:
+    quote = await world.quote()
+    await world.fault("delay", on="order_create", seconds=0.05, when="after")
+    answers = await asyncio.gather(*(world.order(quote["id"], Idempotency_Key=KEY) for _ in range(50)))
+    assert {(got.status, got.body) for got in answers} == {(201, answers[0].body)}
+    assert sum("idempotency-replayed" not in got.headers for got in answers) == 1
+    assert world.requests == 1
+    other = await world.order(quote["id"], "7", Idempotency_Key=KEY)
+    assert other.status == 422
+
+
+async def test_a_lasting_refusal_is_kept(world: World) -> None:
+    quote = await world.quote()
+    first = await world.order(quote["id"], "-1", Idempotency_Key=KEY)
+    second = await world.order(quote["id"], "-1", Idempotency_Key=KEY)
+    assert (first.status, second.headers["idempotency-replayed"]) == (422, "true")
+    assert second.body == first.body
+    assert second.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_may_pass_is_not_kept_and_tried_anew(world: World) -> None:
+    quote = await world.quote()
+    await world.desk.pause("A drill.", "operator")
+    assert (await world.order(quote["id"], Idempotency_Key=KEY)).status == 503
+    await world.desk.resume("operator")
+    got = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert (got.status, "idempotency-replayed" in got.headers) == (201, False)
+
+
+async def test_an_unknown_order_is_answered_the_same_again(world: World) -> None:
+    quote = await world.quote()
+    await world.fault("close", on="order_create", when="after", times=1)
+    first = await world.order(quote["id"], Idempotency_Key=KEY)
+    await world.settled()
+    second = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert (second.status, second.body) == (202, first.body)
+    assert world.requests == 1
+
+
+async def test_answers_are_kept_over_restarts_and_for_a_day(world: World) -> None:
+    quote = await world.quote()
+    first = await world.order(quote["id"], Idempotency_Key=KEY)
+    await world.desk.stop()
+    await world.open()
+    again = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert (again.status, again.body) == (201, first.body)
+    today = world.desk.now
+    world.desk.now = lambda: today() + timedelta(hours=24, seconds=1)  # type: ignore[method-assign]
+    late = await world.order(quote["id"], "5", Idempotency_Key=KEY)
+    assert (late.status, late.json["code"]) == (409, "quote_taken")
+    assert world.requests == 1
+
+
+async def test_a_crash_between_claim_and_answer_never_places_a_second_order(world: World) -> None:
+    """Killed while the exchange has the order and nobody has its answer: the claim knows whose it is."""
+    quote = await world.quote()
+    await world.fault("delay", on="order_create", seconds=0.5, when="after", times=1)
+    lost = asyncio.create_task(world.order(quote["id"], Idempotency_Key=KEY))
+    with world.desk.feed.subscribe(lambda change: change.order is not None) as news:
+        await news.next()
+    left_behind = MemoryDisk()
+    left_behind.sync(list(world.disk.load()), lambda: None)
+    after = World(disk=left_behind)
+    after.exchange, after.sandbox = world.exchange, world.sandbox
+    await after.open()
+    try:
+        stranger = await after.order(quote["id"])
+        assert (stranger.status, stranger.json["code"]) == (409, "quote_taken")
+        mine = await after.order(quote["id"], Idempotency_Key=KEY)
+        assert mine.status in (201, 202)
+        assert mine.headers["idempotency-replayed"] == "true"
+        assert mine.data["id"] == stranger.json["order_id"]
+        other = await after.order(quote["id"], Idempotency_Key="another key")
+        assert other.status == 409
+        again = await after.order(quote["id"], Idempotency_Key=KEY)
+        assert (again.status, again.body) == (mine.status, mine.body)
+        await after.settled()
+        assert (await after.call("GET", mine.headers["location"])).data["status"] in ("completed", "failed")
+        assert world.requests == 1
+    finally:
+        await after.close()
+        await asyncio.gather(lost, return_exceptions=True)
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "a\tb", "schlüssel"])
+async def test_a_key_that_cannot_be_one_is_422(world: World, key: str) -> None:
+    got = await world.order(Idempotency_Key=key)
+    assert (got.status, got.json["code"]) == (422, "request_invalid")
+    assert got.json["errors"]["Idempotency-Key"]
+    assert world.requests == 0
+
+
+async def test_who_placed_an_order_tells_a_keys_mark_and_not_the_key(world: World) -> None:
+    got = await world.order(Idempotency_Key=KEY)
+    assert got.data["by"].startswith("api key ")
+    assert KEY not in got.body.decode()
+    assert USER == got.data["user_id"]

@@ -9,13 +9,21 @@ from typing import Any
 
 import pytest
 
-from parallax.domain.errors import DeskPaused, DeskStopping, JournalFailed, NotFound, QuoteExpired, QuoteTaken
+from parallax.domain.errors import (
+    DeskPaused,
+    DeskStopping,
+    JournalFailed,
+    NotFound,
+    QuoteExpired,
+    QuoteTaken,
+    VenueUnavailable,
+)
 from parallax.domain.facts import OrderClaimed, OrderSent
 from parallax.domain.identity import QuoteId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
-from parallax.ports.venue import OrderRequest, Outcome, Refused, Unknown
+from parallax.ports.venue import OrderRequest, Outcome, Refused, Unknown, VenueHealth, VenueStatus
 from tests.desk.conftest import World, usd
-from tests.desk.scripted import ONE, TWO
+from tests.desk.scripted import ONE, START, TWO
 
 Play = Callable[[Any], Any]
 
@@ -356,5 +364,35 @@ def test_a_failed_journal_sends_nothing_and_says_so(play: Play) -> None:
         assert desk.books.quote(quote.id) == quote  # nothing is shown that is not on disk
         with pytest.raises(JournalFailed):
             await desk.request_quote("page")
+
+    play(scenario)
+
+
+def test_while_the_exchange_is_known_to_be_down_nothing_is_claimed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        retry_at = world.clock.now() + timedelta(seconds=7)
+        world.venue.status = VenueStatus(VenueHealth.DOWN, START, "It is down.", retry_at)
+        with pytest.raises(VenueUnavailable, match=r"It is down\. Nothing was sent") as refused:
+            await desk.execute(quote.id, ONE, usd(), "page")
+        assert refused.value.retry_in == pytest.approx(7)
+        assert not desk.books.orders_of(ONE)
+        assert (await desk.quote(quote.id)).state is QuoteState.ACTIVE
+
+    play(scenario)
+
+
+def test_a_claim_that_was_being_written_when_the_desk_stopped_is_withdrawn(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        caller = asyncio.create_task(desk.execute(quote.id, ONE, usd(), "page"))
+        await asyncio.sleep(0)
+        await desk.stop(grace=0)
+        await asyncio.gather(caller, return_exceptions=True)
+        assert not world.venue.sent
+        again = await world.desk()
+        assert {order.state for order in again.books.orders_of(ONE)} <= {OrderState.WITHDRAWN}
 
     play(scenario)

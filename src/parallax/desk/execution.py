@@ -47,7 +47,16 @@ from parallax.domain.money import Money
 from parallax.domain.transitions import OrderState, QuoteStatus
 from parallax.ports.clock import Clock
 from parallax.ports.journal import Recorded
-from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unknown, Venue, VenueOrderStatus
+from parallax.ports.venue import (
+    Accepted,
+    OrderRequest,
+    Outcome,
+    Refused,
+    Unknown,
+    Venue,
+    VenueHealth,
+    VenueOrderStatus,
+)
 
 GRACE: Final = timedelta(seconds=60)
 """How long after a quote's end the venue may still be at work on a request it took in time, or its lists may
@@ -139,6 +148,10 @@ class Execution:
             raise DeskStopping
         if (pause := self._ledger.books.pause) is not None:
             raise DeskPaused(pause.reason)
+        status = self._venue.status
+        if status.health is VenueHealth.DOWN:
+            wait = (status.retry_at - self._clock.now()).total_seconds() if status.retry_at else 0.0
+            raise VenueUnavailable(f"{status.words} Nothing was sent.", max(0.0, wait))
         if self._ledger.user(user_id) is None:
             raise NotFound("user", user_id)
         quote = self._ledger.quote(quote_id)
@@ -158,15 +171,14 @@ class Execution:
     async def _carry_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
         try:
             await asyncio.shield(claim)
-        except (QuoteTaken, JournalFailed):
-            return  # the claimant hears of it; nothing was sent
-        order = self._order(order_id)
-        try:
+            order = self._order(order_id)
             outcome = await self._venue.place_order(
                 OrderRequest(order.quote_id, order.user_id, order.amount.wire),
                 wait_until=self._safe_until(order),
                 last_check=lambda: self._last_check(order_id),
             )
+        except (QuoteTaken, JournalFailed):
+            return  # nothing was sent, and nothing can be written down; the claimant hears of it
         except DeskError as error:
             await self._not_sent_or_lost(order_id, error.words)
         except asyncio.CancelledError:

@@ -29,6 +29,7 @@ from parallax.domain.errors import VenueUnavailable
 from parallax.domain.facts import (
     AnswerLost,
     Fact,
+    IncidentKind,
     OrderClaimed,
     OrderFact,
     OrderFound,
@@ -405,6 +406,43 @@ def _everybodys_orders(stack: ExitStack) -> None:
         return list(self.orders)
 
     _swap(stack, Books, "orders_of", everything)
+
+
+# Mistakes that this desk has had, and that the simulation found
+
+
+@_defect("a list that is only looked at rides along with a read that has left, and counts as a later one")
+def _shared_read_counts(stack: ExitStack) -> None:
+    _swap(stack, readings.Readings, "read_orders", readings.Readings._read_orders)
+
+
+@_defect(
+    "before the first answer, and after this machine's clock was set, its clock stands in for the venue's"
+)
+def _clock_never_heard(stack: ExitStack) -> None:
+    async def trusting(_self: Desk) -> None:
+        return None
+
+    _swap(stack, Desk, "_know_the_time", trusting)
+
+
+@_defect("a late list that shows a settled order as pending is taken for a contradiction")
+def _late_list_contradicts(stack: ExitStack) -> None:
+    _swap(stack, Ledger, "settled_after", lambda *_: False)
+
+
+@_defect("whether an order has vanished from the lists is judged by this machine's clock")
+def _vanished_by_local_clock(stack: ExitStack) -> None:
+    absent = reconciliation._Reading._absent
+
+    def hasty(self: Any, order: Order) -> None:
+        since = order.answered_at or order.created_at
+        if order.state is S.PENDING and self._read.began_at >= since + timedelta(minutes=2):
+            self._contradiction(IncidentKind.ORDER_VANISHED, "It is not listed.", order)
+        else:
+            absent(self, order)
+
+    _swap(stack, reconciliation._Reading, "_absent", hasty)
 
 
 # Money

@@ -7,7 +7,7 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from parallax.domain.entities import Quote
+from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import (
     DeskError,
     DeskPaused,
@@ -18,6 +18,7 @@ from parallax.domain.errors import (
 )
 from parallax.domain.identity import QuoteId, UserId
 from parallax.domain.money import parse_amount
+from parallax.domain.transitions import OrderState
 from parallax.ports.journal import OrderQuery
 from simulation import rules
 from simulation.world import Gone
@@ -42,6 +43,7 @@ class Crowd:
         self._quotes = 0
         self._known: list[Quote] = []
         self._over: dict[str, None] = {}
+        self._errands: list[asyncio.Task[None]] = []
 
     def go(self) -> list[asyncio.Task[None]]:
         """Set everyone going; each ends when the active time is over."""
@@ -49,6 +51,11 @@ class Crowd:
             self._world.loop.create_task(self._work(f"person {number}"))
             for number in range(self._world.plan.operators)
         ]
+
+    def end(self) -> None:
+        """Everyone goes home."""
+        for errand in self._errands:
+            errand.cancel()
 
     async def _work(self, who: str) -> None:
         loop, plan, random = self._world.loop, self._world.plan, self._random
@@ -122,6 +129,8 @@ class Crowd:
         else:
             world.witness.tell(who, f"is told that order {order.id} is {order.state} {order.reasons or ''}")
             rules.when_told(world, order)
+            if order.state in (OrderState.PENDING, OrderState.UNKNOWN) and random.random() < 0.4:
+                self._errands.append(world.loop.create_task(self._keep_looking(quote, order)))
             if order.user_id != user_id:
                 world.witness.broken(
                     "own_orders_only", f"{who} was answered with another user's order {order.id}"
@@ -171,6 +180,23 @@ class Crowd:
         except (Gone, DeskError):
             return
         rules.when_listed(world, user_id, [order])
+
+    async def _keep_looking(self, quote: Quote, order: Order) -> None:
+        """Refresh the list again and again: when the order may have settled, or when its absence may be proven."""
+        world, random = self._world, self._random
+        if order.state is OrderState.PENDING:
+            await asyncio.sleep(random.uniform(0.0, 9.0))
+        else:
+            end = quote.expires_at + timedelta(seconds=world.plan.grace + random.uniform(-10.0, 10.0))
+            await asyncio.sleep(max(0.0, (end - world.exchange.venue_now()).total_seconds()))
+        for _ in range(3):
+            try:
+                await world.ask(
+                    lambda desk: desk.refresh("orders", order.user_id), random.choice((None, 2.0))
+                )
+            except (Gone, DeskError):
+                world.witness.count("refresh refused")
+            await asyncio.sleep(random.uniform(5.0, 8.0))
 
     async def _operate(self, who: str) -> None:
         """Refresh, pause and resume, resolve an incident."""

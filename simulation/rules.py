@@ -125,6 +125,8 @@ def at_death(world: World, desk: Desk) -> None:
     for order in desk.books.orders:
         _durable(world, order)
         stored = world.disk.states.get(order.id)
+        if stored is not None and world.witness.disk_failures and stored in LATER[order.state]:
+            continue  # a disk that failed may have kept what it said it had not
         words = f"order {order.id} is shown as {order.state} and is {stored} on the disk"
         world.witness.expect(order.state is stored, CRASH_IS_ORDINARY, words)
 

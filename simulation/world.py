@@ -265,6 +265,8 @@ class World:
         troubles = [self.loop.create_task(self._trouble(at, what)) for at, what in self._troubles()]
         people = crowd.go()
         await asyncio.gather(*people, *troubles)
+        await asyncio.sleep(max(0.0, self.plan.storm - self.loop.time()))
+        crowd.end()
         self.network.calm = True
         self.disk.fail_next = False
         self.witness.tell("world", "the faults are over")
@@ -385,6 +387,8 @@ class World:
         self.witness.tell("venue", f"has its clock set: {skew:+.1f} s from the true time")
 
     async def _set_desk_clock(self) -> None:
+        if self.random.random() < 0.6:
+            await self._next_departure()
         self.clock.skew = self.random.choice((0.0, 31.0, -31.0, 500.0, -500.0))
         self.witness.tell("desk", f"machine has its clock set: {self.clock.skew:+.1f} s from the true time")
 

@@ -1,10 +1,10 @@
-"""A whole desk behind its API in one process: the real desk, gateway and HTTP client on the real sandbox, no sockets."""
+"""A whole desk behind its API in one process: desk, gateway and HTTP client on the sandbox, all real, no sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -89,10 +89,16 @@ class Client:
         }
 
     @asynccontextmanager
-    async def events(self, path: str = "/api/events", headers: Headers | None = None) -> AsyncIterator[Reader]:
+    async def events(
+        self, path: str = "/api/events", headers: Headers | None = None
+    ) -> AsyncGenerator[Reader]:
         """Listen to the event stream until the block ends."""
         reader = Reader()
-        task = asyncio.create_task(self.app(self.scope("GET", path, headers), reader.receive, reader.send))
+
+        async def call() -> None:
+            await self.app(self.scope("GET", path, headers), reader.receive, reader.send)
+
+        task = asyncio.create_task(call())
         task.add_done_callback(lambda _: reader.ended.set())
         try:
             async with asyncio.timeout(PATIENCE):
@@ -252,7 +258,9 @@ class World:
         assert got.status == 201, got
         return got.data
 
-    async def order(self, quote_id: str = "", amount: object = "100.50", user: str = USER, **headers: str) -> Got:
+    async def order(
+        self, quote_id: str = "", amount: object = "100.50", user: str = USER, **headers: str
+    ) -> Got:
         """Try to place an order, on a new quote unless one is named."""
         quote_id = quote_id or (await self.quote())["id"]
         body = {"quote_id": quote_id, "user_id": user, "from_amount": amount}

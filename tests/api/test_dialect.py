@@ -147,4 +147,3 @@ async def test_a_method_that_a_call_does_not_take_is_a_405(
 ) -> None:
     got = await world.call(method, path)
     assert (got.status, got.headers["allow"]) == (405, allow)
-

@@ -91,7 +91,7 @@ async def test_answers_are_kept_over_restarts_and_for_a_day(world: World) -> Non
     again = await world.order(quote["id"], Idempotency_Key=KEY)
     assert (again.status, again.body) == (201, first.body)
     today = world.desk.now
-    world.desk.now = lambda: today() + timedelta(hours=24, seconds=1)  # type: ignore[method-assign]
+    world.desk.now = lambda: today() + timedelta(hours=24, seconds=1)
     late = await world.order(quote["id"], "5", Idempotency_Key=KEY)
     assert (late.status, late.json["code"]) == (409, "quote_taken")
     assert world.requests == 1
@@ -140,4 +140,4 @@ async def test_who_placed_an_order_tells_a_keys_mark_and_not_the_key(world: Worl
     got = await world.order(Idempotency_Key=KEY)
     assert got.data["by"].startswith("api key ")
     assert KEY not in got.body.decode()
-    assert USER == got.data["user_id"]
+    assert got.data["user_id"] == USER

@@ -29,7 +29,7 @@ API_PROBLEMS: Final[dict[str, Problem]] = {
     "idempotency_key_reused": Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, "The idempotency key belongs to another request"
     ),
-    "position_unknown": Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The journal has not reached this position"),
+    "position_unknown": Problem(HTTPStatus.NOT_FOUND, "The journal has not reached this position"),
     "order_refused": Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The exchange refused the order"),
     "order_not_placed": Problem(HTTPStatus.CONFLICT, "The order never reached the exchange"),
     "order_withdrawn": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The order was not sent"),

@@ -10,7 +10,7 @@ USER_ID: Final = "160582fd-6943-465d-9c0e-3c137b82c345"
 QUOTE_ID: Final = "5b0f7f0e-6f0a-4f0c-9b62-3f0a3c2f6f11"
 ORDER_ID: Final = "0d9f3c1e-53d5-4a0c-8f4e-7b5f0f6f9a21"
 VENUE_ORDER_ID: Final = "c0ffee00-1f2e-4d3c-8b4a-5a6978877665"
-CURSOR: Final = "WyIyMDI2LTAxLTMxVDEyOjAwOjAwWiIsIjViMGY3ZjBlIiw5OV0"
+CURSOR: Final = f"1769860800000000.99.{QUOTE_ID}"
 
 USER: Final[Json] = {"id": USER_ID, "name": "User One", "email": "user1@example.com"}
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from parallax import __version__
+from parallax.domain.facts import FACT_TYPES
 from parallax.web.api import examples, models, overview
 from parallax.web.api.errors import PROBLEM_PAGE, RETRYABLE, every_problem
 from parallax.web.api.operations import (
@@ -88,15 +89,30 @@ PROBLEM: Final[Schema] = {
     },
 }
 
+EVENT: Final[Schema] = {
+    "type": "object",
+    "description": "One event of the stream. An event without `data` only moves the position.",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "The fact's position in the journal."},
+        "event": {"type": "string", "enum": sorted(FACT_TYPES), "description": "The fact's name."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The fact's fields, as the journal records them.",
+        },
+        "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
+    },
+}
+
 META: Final[Schema] = {
     "type": "object",
     "description": "About a page and its list.",
-    "required": ["next", "total", "read_at"],
+    "required": ["next"],
     "properties": {
         "next": {"type": ["string", "null"], "description": "The cursor of the next page; null at the end."},
         "total": {
             "type": "integer",
-            "description": "Rows of the list, not counting `since` and quotes' `status`.",
+            "description": "Rows of the list, whatever their status and age.",
         },
         "read_at": {
             "type": ["string", "null"],
@@ -177,6 +193,7 @@ def _schemas() -> dict[str, Any]:
         **made,
         "NewOrder": NEW_ORDER,
         "NewQuote": NEW_QUOTE,
+        "Event": EVENT,
         "Meta": META,
         "Problem": PROBLEM,
     }
@@ -225,10 +242,17 @@ def _parameter(one: Parameter) -> dict[str, Any]:
     return described
 
 
+_PLAIN: Final[dict[str, Schema]] = {
+    "application/json": {"type": "object"},
+    "text/html": {"type": "string"},
+    "text/event-stream": {"$ref": "#/components/schemas/Event"},
+}
+
+
 def _success(operation: Operation, answer: Success) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answer.words}
     if answer.model is None:
-        content: dict[str, Any] = {"schema": {"type": "string"}} if "json" not in answer.content_type else {}
+        content: dict[str, Any] = {"schema": _PLAIN[answer.content_type]}
         if answer.example is not None:
             content["examples"] = {"usual": {"value": answer.example}}
         described["content"] = {answer.content_type: content}

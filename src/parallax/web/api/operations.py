@@ -11,7 +11,7 @@ from parallax.ports.journal import MAX_ANSWER_KEY
 from parallax.web.api import examples, models, overview
 from parallax.web.api.events import HEARTBEAT, MAX_POSITION
 from parallax.web.api.models import SHOWN
-from parallax.web.api.paging import DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
+from parallax.web.api.paging import CURSOR, DEFAULT_LIMIT, MAX_LIMIT
 
 Schema = dict[str, Any]
 
@@ -93,7 +93,7 @@ PAGING: Final = (
         "cursor",
         "query",
         "`meta.next` of the page before. Nothing is shown twice or left out, whatever has come in since.",
-        {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR},
+        {"type": "string", "pattern": f"^{CURSOR}$"},
     ),
     Parameter(
         "since", "query", "Only what was created at or after this instant.", INSTANT, "2026-01-31T00:00:00Z"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Final, assert_never
@@ -16,13 +15,13 @@ from parallax.domain.errors import NotFound, QuoteExpired, QuoteTaken
 from parallax.domain.identity import OrderId, QuoteId, UserId, is_identifier
 from parallax.domain.money import parse_amount
 from parallax.domain.transitions import OrderState
-from parallax.ports.journal import MAX_PAGE, OrderQuery
+from parallax.ports.journal import OrderQuery
 from parallax.web.api import models
 from parallax.web.api.errors import ApiError
 from parallax.web.api.idempotency import Once, again
-from parallax.web.api.paging import Cursor, Wanted, choice, invalid, page
-from parallax.web.api.quotes import MAX_WHOLE_LIST, PARAMETERS, SLICE
-from parallax.web.api.wire import Answer, Reply, Request, encode, enveloped, gathered, read_object, rows
+from parallax.web.api.lists import PARAMETERS, whole_list
+from parallax.web.api.paging import Wanted, choice, invalid, page
+from parallax.web.api.wire import Answer, Reply, Request, enveloped, gathered, read_object, rows
 
 LOOK_AGAIN: Final = 2
 """Seconds after which it is worth looking at an order whose fate is open."""
@@ -87,17 +86,16 @@ class Orders:
 
     async def _listed(self, request: Request, user_id: UserId | None) -> Reply:
         asked = request.parameters
-        states = _USUAL
-        if "status" in asked:
-            words = choice("status", asked["status"], frozenset({*_STATES, ALL}))
-            states = (
-                frozenset(OrderState)
-                if ALL in words
-                else frozenset[OrderState]().union(*(_STATES[word] for word in words))
-            )
-        query = OrderQuery(user_id, frozenset() if len(states) == len(OrderState) else states)
+        states = _states(asked["status"]) if "status" in asked else _USUAL
+        # Not by the journal's own filter: an order that changes its state would leave the list, and shift what
+        # follows, between two pages.
+        query = OrderQuery(user_id)
+
+        def fits(order: Order) -> bool:
+            return order.state in states
+
         if PARAMETERS.isdisjoint(asked) and user_id is not None and request.target:
-            return await gathered(self._whole(query))
+            return await gathered(self._whole(query, fits))
         total = 0
 
         async def fetch(offset: int, limit: int) -> Sequence[Order]:
@@ -106,30 +104,17 @@ class Orders:
             total = found.total
             return found.items
 
-        part = await page(fetch, Wanted.read(asked))
+        part = await page(fetch, Wanted.read(asked), fits)
         read_at = self._desk.orders_age(user_id).read_at if user_id else None
         meta = models.meta(part.next, total, read_at)
         return Answer(200, rows([models.order_row(order) for order in part.rows], meta))
 
-    async def _fetch(self, query: OrderQuery, offset: int, limit: int) -> Sequence[Order]:
-        return (await self._desk.orders(query, offset, limit)).items
+    async def _whole(self, query: OrderQuery, fits: Callable[[Order], bool]) -> AsyncIterator[bytes]:
+        async def fetch(offset: int, limit: int) -> Sequence[Order]:
+            return (await self._desk.orders(query, offset, limit)).items
 
-    async def _whole(self, query: OrderQuery) -> AsyncIterator[bytes]:
-        cursor: Cursor | None = None
-        written = 0
-        opening = b'{"data":['
-        while written < MAX_WHOLE_LIST:
-            part = await page(partial(self._fetch, query), Wanted(MAX_PAGE, cursor))
-            for begin in range(0, len(part.rows), SLICE):
-                yield opening + b",".join(map(models.order_row, part.rows[begin : begin + SLICE]))
-                opening = b","
-                await asyncio.sleep(0)
-            written += len(part.rows)
-            cursor = part.next
-            if cursor is None:
-                break
-        end = b"]}" if cursor is None else b'],"meta":' + encode({"next": cursor.text}) + b"}"
-        yield (opening if written == 0 else b"") + end
+        async for piece in whole_list(fetch, models.order_row, fits):
+            yield piece
 
     # Placing
 
@@ -181,6 +166,13 @@ class Orders:
             return QuoteExpired()
         why = order.reasons[0] if order.reasons else "The desk held it back."
         return ApiError("order_withdrawn", f"Nothing was sent. {why}", beside=_naming(order))
+
+
+def _states(text: str) -> frozenset[OrderState]:
+    words = choice("status", text, frozenset({*_STATES, ALL}))
+    if ALL in words:
+        return frozenset(OrderState)
+    return frozenset[OrderState]().union(*(_STATES[word] for word in words))
 
 
 def _refusal(order: Order) -> ApiError:

@@ -1,18 +1,16 @@
 """Lists in pages, newest first, that neither repeat nor lose a row while new ones come in.
 
-A cursor names the last row that was shown, by its time and id; what follows it is found again whatever has been added
-in front of it. Rows of one instant are ordered by id, so that memory and journal give the same order.
+A cursor names the last row that was looked at, by its time, id and offset. Rows are only ever added, so it is found
+again at that offset or behind, by as much as has come in front of it.
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Final, Generic, Protocol, TypeVar
-
-import msgspec
+from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, Protocol, TypeVar
 
 from parallax.ports.journal import MAX_PAGE
 from parallax.web.api.errors import ApiError
@@ -22,9 +20,6 @@ MAX_LIMIT: Final = 1_000
 
 DEFAULT_LIMIT: Final = 100
 """Rows of a page when only a cursor or a filter is given."""
-
-MAX_CURSOR: Final = 256
-"""Characters of a cursor."""
 
 MAX_LOOKED_THROUGH: Final = 10_000
 """Rows that one request looks through for those that a filter wants; it may then show fewer than its limit, and the
@@ -46,9 +41,17 @@ Fetch = Callable[[int, int], Awaitable[Sequence[Row]]]
 """Rows from an offset, up to a limit, newest first; fewer than the limit only at the end."""
 
 
+CURSOR: Final = r"[0-9]{1,16}\.[0-9]{1,12}\.[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+"""What a cursor looks like: microseconds since 1970, an offset, an id. Any such text is one."""
+
+_CURSOR: Final = re.compile(CURSOR)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last row that was looked at, and the offset of the first row of its instant when it was."""
+    """The last row that was looked at, and where it was then."""
 
     at: datetime
     id: str
@@ -57,24 +60,15 @@ class Cursor:
     @property
     def text(self) -> str:
         """The cursor as it travels."""
-        written = msgspec.json.encode((self.at, self.id, self.offset))
-        return urlsafe_b64encode(written).rstrip(b"=").decode()
+        return f"{(self.at - _EPOCH) // _MICROSECOND}.{self.offset}.{self.id}"
 
     @classmethod
     def read(cls, text: str) -> Cursor:
         """The cursor of its text. Raises `ApiError`."""
-        try:
-            written = urlsafe_b64decode(text[:MAX_CURSOR].encode("ascii") + b"=" * (-len(text) % 4))
-            return cls(*msgspec.json.decode(written, type=_Travelling))
-        except ValueError:
-            raise invalid("cursor", "This is no cursor of ours: begin again without one.") from None
-
-
-_Travelling = tuple[
-    Annotated[datetime, msgspec.Meta(tz=True)],
-    Annotated[str, msgspec.Meta(max_length=64)],
-    Annotated[int, msgspec.Meta(ge=0, lt=2**53)],
-]
+        if not _CURSOR.fullmatch(text):
+            raise invalid("cursor", "This is no cursor of ours: begin again without one.")
+        at, offset, last = text.split(".", 2)
+        return cls(_EPOCH + timedelta(microseconds=int(at)), last, int(offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,58 +98,44 @@ class Wanted:
         )
 
 
-async def page(
-    fetch: Fetch[Row],
-    wanted: Wanted,
-    fits: Callable[[Row], bool] | None = None,
-    *,
-    most: int = MAX_LOOKED_THROUGH,
-) -> Page[Row]:
-    """The page that is asked for, of the rows that fit. Looks through `most` rows, and then some of one instant."""
+async def page(fetch: Fetch[Row], wanted: Wanted, fits: Callable[[Row], bool] | None = None) -> Page[Row]:
+    """The page that is asked for, of the rows that fit."""
     after = wanted.cursor
-    first = after.offset if after else 0
-    key = (after.at, after.id) if after else None
     found: list[Row] = []
-    last: Cursor | None = after
+    last = after
     looked = 0
-    async for group, offset in _instants(fetch, first, wanted.limit + 1):
-        if key is not None and group[0].created_at > key[0]:
-            continue  # came in front of what was shown
-        if wanted.since is not None and group[0].created_at < wanted.since:
-            return Page(found, None)
-        for row in group:
-            if key is not None and (row.created_at, row.id) >= key:
-                continue
-            if len(found) == wanted.limit or looked >= most:
-                return Page(found, last)
+    async for row, offset in _rows(fetch, after.offset if after else 0, wanted.limit + 2):
+        if after is not None and row.created_at >= after.at:
+            # What came in since stands in front of the row that was shown last, and has pushed it back.
+            if row.id == after.id:
+                after = None
+            elif looked == MAX_LOOKED_THROUGH:
+                return Page(found, Cursor(after.at, after.id, offset))
             looked += 1
-            if fits is None or fits(row):
-                found.append(row)
-            last = Cursor(row.created_at, row.id, offset)
+            continue
+        after = None
+        if wanted.since is not None and row.created_at < wanted.since:
+            break
+        if len(found) == wanted.limit or looked >= MAX_LOOKED_THROUGH:
+            return Page(found, last)
+        looked += 1
+        if fits is None or fits(row):
+            found.append(row)
+        last = Cursor(row.created_at, row.id, offset)
     return Page(found, None)
 
 
-async def _instants(fetch: Fetch[Row], offset: int, limit: int) -> AsyncIterator[tuple[list[Row], int]]:
-    """Rows from an offset in groups of one instant, each by id downwards, with the offset of its first row."""
-    held: list[Row] = []
+async def _rows(fetch: Fetch[Row], offset: int, limit: int) -> AsyncIterator[tuple[Row, int]]:
+    """Rows from an offset on, each with its own; `limit` of them to begin with."""
     while True:  # ends: a list is finite, and each turn reads on
         wanted = min(limit, MAX_PAGE)
-        rows = await fetch(offset + len(held), wanted)
-        held += rows
-        begin = 0
-        for index in range(1, len(held)):
-            if held[index].created_at != held[begin].created_at:
-                yield _by_id(held[begin:index]), offset + begin
-                begin = index
-        held, offset, limit = held[begin:], offset + begin, MAX_PAGE
+        rows = await fetch(offset, wanted)
+        for row in rows:
+            yield row, offset
+            offset += 1
         if len(rows) < wanted:
-            if held:
-                yield _by_id(held), offset
             return
-
-
-def _by_id(group: list[Row]) -> list[Row]:
-    return sorted(group, key=lambda row: row.id, reverse=True) if len(group) > 1 else group
+        limit = MAX_PAGE
 
 
 def whole(field: str, text: str, least: int, most: int) -> int:

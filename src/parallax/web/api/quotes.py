@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -12,24 +11,14 @@ from parallax.domain.entities import QUOTE_VALIDITY, Quote
 from parallax.domain.errors import NotFound
 from parallax.domain.identity import QuoteId, is_identifier
 from parallax.domain.transitions import QuoteState, QuoteStatus
-from parallax.ports.journal import MAX_PAGE
 from parallax.web.api import models
 from parallax.web.api.idempotency import Once
+from parallax.web.api.lists import PARAMETERS, whole_list
 from parallax.web.api.paging import Cursor, Page, Wanted, choice, page
-from parallax.web.api.wire import Answer, Reply, Request, encode, enveloped, gathered, read_object, rows
+from parallax.web.api.wire import Answer, Reply, Request, enveloped, gathered, read_object, rows
 
 MEMORY_DEPTH: Final = 10_000
 """Newest quotes that memory is trusted to hold without gaps; it holds twice as many from the start on."""
-
-MAX_WHOLE_LIST: Final = 100_000
-"""Rows of a list that is asked for without parameters: as many quotes as memory holds, some 30 MB."""
-
-SLICE: Final = 250
-"""Rows made between two chances for everybody else: about a millisecond."""
-
-PARAMETERS: Final = frozenset({"limit", "cursor", "since", "status"})
-"""Any of these makes an answer a page."""
-
 
 LONGEST_KEPT: Final = timedelta(seconds=1)
 """How long a first page is kept at most: its `read_at` changes without a fact."""
@@ -126,16 +115,12 @@ class Quotes:
         return b'{"data":' + self._rows.row(quote, self._desk.venue_now()) + b"}"
 
     async def _newest(self, limit: int) -> Page[Quote]:
-        """The first page without filters, without a look at each row's instant."""
+        """The first page without filters, without a look at each row."""
         held = await self._fetch(0, limit + 1)
         if len(held) <= limit:
             return Page(list(held), None)
-        shown = list(held[:limit])
-        last = shown[-1]
-        offset = limit - 1
-        while offset and shown[offset - 1].created_at == last.created_at:
-            offset -= 1
-        return Page(shown, Cursor(last.created_at, last.id, offset))
+        last = held[limit - 1]
+        return Page(list(held[:limit]), Cursor(last.created_at, last.id, limit - 1))
 
     async def _filtered(self, wanted: Wanted, statuses: frozenset[str]) -> Page[Quote]:
         now = self._desk.venue_now()
@@ -171,22 +156,6 @@ class Quotes:
         return self._past
 
     async def _whole(self) -> AsyncIterator[bytes]:
-        cursor: Cursor | None = None
-        written = 0
-        opening = b'{"data":['
-        while written < MAX_WHOLE_LIST:
-            part = await page(self._fetch, Wanted(MAX_PAGE, cursor))
-            now = self._desk.venue_now()
-            for begin in range(0, len(part.rows), SLICE):
-                piece = b",".join(
-                    self._rows.row_once(quote, now) for quote in part.rows[begin : begin + SLICE]
-                )
-                yield opening + piece
-                opening = b","
-                await asyncio.sleep(0)
-            written += len(part.rows)
-            cursor = part.next
-            if cursor is None:
-                break
-        end = b"]}" if cursor is None else b'],"meta":' + encode({"next": cursor.text}) + b"}"
-        yield (opening if written == 0 else b"") + end
+        now = self._desk.venue_now()
+        async for piece in whole_list(self._fetch, lambda quote: self._rows.row_once(quote, now)):
+            yield piece

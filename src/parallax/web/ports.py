@@ -22,7 +22,8 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The call budget: calls a second, calls under way and at most, calls waiting, and the breaker's state."""
+    """The call budget: calls allowed a second, calls `under_way` of those allowed `at_once`, calls waiting for their
+    turn, and the breaker's state in words."""
 
     calls: Sequence[Calls] = ()
     per_second: str = ""

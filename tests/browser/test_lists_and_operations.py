@@ -1,0 +1,98 @@
+"""Lists are searched, filtered and exported; operations are watched, paused and rehearsed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import ONE, THREE, TWO, People, generate, place, visit
+
+
+def test_orders_are_filtered_and_searched_as_one_types_and_stay_live(people: People, practice: str) -> None:
+    page = people.window(f"{practice}/u/{THREE}/exchange")
+    small = place(page, "10")
+    visit(page, f"{practice}/u/{THREE}/exchange")
+    large = place(page, "9000")
+    visit(page, f"{practice}/u/{THREE}/orders")
+    rows = page.locator("#order-rows .order")
+    expect(rows.first).to_have_id(f"order-{large}")
+    page.get_by_label("Sort").select_option("smallest")
+    expect(rows.first).to_have_id(f"order-{small}")
+    page.keyboard.press("/")
+    page.keyboard.press("/")
+    search = page.get_by_label("Search by id or amount")
+    search.fill("9000")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_have_id(f"order-{large}")
+    assert "q=9000" in page.url
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export CSV").click()
+    exported = Path(download.value.path()).read_text()
+    assert large in exported
+    assert small not in exported
+    search.fill("zzz")
+    expect(page.get_by_text("No order matches")).to_be_visible()
+    page.get_by_role("link", name="Show all orders").click()
+    expect(rows).to_have_count(2)
+    page.get_by_label("Open", exact=True).check(force=True)
+    expect(page).to_have_url(re.compile("state=open"))
+
+
+def test_a_receipt_is_downloaded_from_the_order(people: People, practice: str) -> None:
+    page = people.window(f"{practice}/u/{ONE}/exchange")
+    order = place(page, "42")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download receipt").click()
+    assert order in Path(download.value.path()).read_text()
+
+
+def test_users_are_found_and_switched_from_the_keyboard(people: People, practice: str) -> None:
+    page = people.window(f"{practice}/")
+    page.keyboard.press("/")
+    page.keyboard.type("two")
+    expect(page.locator("#user-rows .user")).to_have_count(1)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="User Two")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/u/{TWO}/exchange")
+    page.get_by_role("button", name=re.compile("Switch user")).click()
+    page.keyboard.type("three")
+    expect(page.locator("#switch-list a")).to_have_count(1)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/u/{THREE}/exchange")
+
+
+def test_a_pause_is_seen_everywhere_at_once_and_lifted(people: People, practice: str) -> None:
+    desk = people.window(f"{practice}/u/{ONE}/exchange")
+    page = people.window(f"{practice}/operations")
+    page.get_by_placeholder("Why, in words for everyone").fill("Rates look odd")
+    page.get_by_role("button", name="Pause new orders").click()
+    expect(desk.locator(".banner")).to_contain_text("Rates look odd")
+    quote = generate(desk)
+    desk.locator(f"#quote-{quote}").get_by_role("link").click()
+    desk.get_by_label("You send").fill("5")
+    desk.locator("[data-confirm]").click()
+    expect(desk.locator("#ticket")).to_contain_text("New orders are paused")
+    page.get_by_role("button", name="Allow new orders again").click()
+    expect(desk.locator(".banner")).to_have_count(0)
+
+
+def test_a_drill_loses_an_answer_and_the_desk_finds_the_order(people: People, practice: str) -> None:
+    page = people.window(f"{practice}/operations")
+    page.get_by_role("button", name="Start: Lose the next answer").click()
+    expect(page.locator(".faults")).to_contain_text("The connection is closed")
+    desk = people.window(f"{practice}/u/{ONE}/exchange")
+    place(desk, "31")
+    expect(desk.locator(".timeline")).to_contain_text("No clear answer")
+    expect(desk.locator(".timeline")).to_contain_text("Found at the exchange")
+    expect(page.locator(".faults")).to_have_count(0)
+
+
+def test_rates_can_be_read_as_a_table(people: People, practice: str) -> None:
+    page = people.window(f"{practice}/u/{TWO}/exchange")
+    generate(page)
+    generate(page)
+    page.get_by_text("As a table").click()
+    expect(page.locator("#rate-table tbody tr").nth(1)).to_be_visible()

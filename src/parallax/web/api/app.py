@@ -22,7 +22,7 @@ from parallax.web.api.door import ALWAYS, Door
 from parallax.web.api.errors import ApiError, problem_body, told
 from parallax.web.api.events import Events
 from parallax.web.api.idempotency import Once
-from parallax.web.api.operations import OPERATIONS, Operation
+from parallax.web.api.operations import OPERATIONS
 from parallax.web.api.orders import Orders
 from parallax.web.api.overview import Overview
 from parallax.web.api.quotes import Quotes
@@ -51,6 +51,7 @@ class Api:
         once = Once(desk, journal, refused)
         quotes, orders = Quotes(desk, once), Orders(desk, once)
         overview, events = Overview(desk), Events(desk, journal)
+        documentation = Documentation(desk, site)
         handlers: dict[str, Handler] = {
             "listUsers": quotes.users,
             "listUserOrders": orders.of_user,
@@ -64,10 +65,15 @@ class Api:
             "getStatus": overview.status,
             "listIncidents": overview.incidents,
             "getDescription": openapi.serve,
-            "readDocumentation": Documentation(desk, site).serve,
+            "readDocumentation": documentation.serve,
         }
         self._door = Door(hosts, allowed_origins)
-        self._routes = _Routes((operation, handlers[operation.name]) for operation in OPERATIONS)
+        self._routes = _Routes(
+            [
+                *((one.method, one.path, handlers[one.name]) for one in OPERATIONS),
+                ("GET", "/docs.css", documentation.serve_style),
+            ]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call. What goes wrong once an answer has begun ends its connection; everything else is answered."""
@@ -124,16 +130,16 @@ _BELOW: Final = ROOT + "/"
 class _Routes:
     """Finds the handlers of a path. Paths have at most one id, as their second part."""
 
-    def __init__(self, routes: Iterable[tuple[Operation, Handler]]) -> None:
+    def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
         self._plain: dict[str, dict[str, Handler]] = {}
         self._with_id: dict[tuple[str, str], dict[str, Handler]] = {}
-        for operation, handler in routes:
-            head, brace, rest = operation.path.partition("{")
+        for method, path, handler in routes:
+            head, brace, rest = path.partition("{")
             if brace:
                 tail = rest.partition("}")[2]
-                self._with_id.setdefault((head, tail), {})[operation.method] = handler
+                self._with_id.setdefault((head, tail), {})[method] = handler
             else:
-                self._plain.setdefault(operation.path, {})[operation.method] = handler
+                self._plain.setdefault(path, {})[method] = handler
 
     def find(self, path: str) -> tuple[dict[str, Handler], str]:
         """The handlers by method, and the id in the path. Raises `ApiError`."""

@@ -21,6 +21,7 @@ from parallax.web.guard import HEADERS
 from parallax.web.site import Site
 
 TEMPLATE: Final = "api_docs.html"
+STYLE: Final = "api_docs.css"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Documentation:
         page = self._on_our_shelf().page(TEMPLATE, fields)
         headers = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
         return Answer(200, bytes(page.body), headers, b"text/html; charset=utf-8")
+
+    async def serve_style(self, _: Request) -> Reply:
+        """The page's own style sheet, beside that of all pages."""
+        sheet = (files("parallax.web.api") / "templates" / STYLE).read_bytes()
+        return Answer(200, sheet, (), b"text/css; charset=utf-8")
 
     def _on_our_shelf(self) -> Site:
         """The site with our template beside its own."""

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import Final
 
 import structlog
@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from parallax.bootstrap import CannotStart, OpenDesk, open_desk
 from parallax.desk.desk import DRAIN, Desk
 from parallax.settings import Settings
+from parallax.web.app import create_app
 
 ANSWER_SECONDS: Final = 7
 """How long requests under way may take once the desk stops; then their connections are closed. Orders may take
@@ -46,8 +47,6 @@ def run(settings: Settings, *, in_memory: bool = False) -> None:
 
 async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool = False) -> None:
     """Serve on a listening socket until SIGTERM or SIGINT. Raises as `run` does."""
-    from parallax.web.app import create_app
-
     stop = Stop()
     with stop.on_signals():
         async with open_desk(settings, in_memory=in_memory, last_wait=stop.last_wait) as opened:
@@ -93,8 +92,9 @@ def announce(opened: OpenDesk, *, in_memory: bool) -> None:
 
 
 def say(words: str) -> None:
-    """A line for the person at the terminal."""
-    print(words, flush=True)  # noqa: T201 - the program's own voice, not a log
+    """A line for the person at the terminal; nobody may be there any more."""
+    with suppress(OSError):
+        print(words, flush=True)  # noqa: T201 - the program's own voice, not a log
 
 
 def set_up_logging() -> None:

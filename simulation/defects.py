@@ -188,7 +188,7 @@ def _check_then_act(stack: ExitStack) -> None:
     async def slow(self: Execution, quote_id: Any, user_id: Any, amount: Money, by: str) -> Order:
         found = claimable(self, quote_id, user_id)
         await asyncio.sleep(0)
-        self._claimable = lambda *_: found
+        self._claimable = lambda quote_id, user_id: found  # noqa: ARG005 - called by these names
         return await claim(self, quote_id, user_id, amount, by)
 
     _steps(stack, QUOTE_STEPS, {(Q.CLAIMED, OrderClaimed): Q.CLAIMED, (Q.EXECUTED, OrderClaimed): Q.CLAIMED})
@@ -409,11 +409,6 @@ def _everybodys_orders(stack: ExitStack) -> None:
 
 
 # Mistakes that this desk has had, and that the simulation found
-
-
-@_defect("a list that is only looked at rides along with a read that has left, and counts as a later one")
-def _shared_read_counts(stack: ExitStack) -> None:
-    _swap(stack, readings.Readings, "read_orders", readings.Readings._read_orders)
 
 
 @_defect(

@@ -179,7 +179,7 @@ class NetworkWorld:
 
     def _latency(self) -> float:
         draw = self._random.random()
-        return 0.004 + 0.1 * draw * draw
+        return 0.004 + (0.1 if self.calm else self._plan.slow) * draw * draw
 
     def _delay(self) -> float:
         """A long time: mostly seconds, sometimes minutes."""

@@ -61,6 +61,8 @@ class Plan:
     """How long the network and the disk make trouble; afterwards they heal and everything must be resolved."""
     order_faults: dict[str, float]
     read_faults: dict[str, float]
+    slow: float
+    """Seconds that a message takes at worst when nothing else befalls it."""
     desk_skew: float
     """How far the desk's wall clock is off."""
     venue_skew: float
@@ -102,8 +104,9 @@ def draw(seed: int) -> Plan:
         active=active,
         # Long enough in every other seed that conclusions about the last orders are drawn in bad weather too.
         storm=active + random.choice((0.0, 0.0, 200.0, 380.0)),
-        order_faults=faults(ORDER_FAULTS, 4, (0.1, 0.2, 0.35)),
+        order_faults=faults(ORDER_FAULTS, 4, (0.15, 0.3, 0.5)),
         read_faults=faults(READ_FAULTS, 3, (0.05, 0.15, 0.3)),
+        slow=random.choice((0.1, 0.1, 0.1, 2.0, 6.0)),
         desk_skew=random.choice((0.0, 0.0, 0.4, -1.7, 75.0, -130.0, 400.0, -400.0)),
         venue_skew=random.choice((0.0, 0.0, 3.0, -3.0, 90.0, -90.0)),
         desk_jumps=random.choice((0, 0, 1, 2)),

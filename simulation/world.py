@@ -387,8 +387,9 @@ class World:
         self.witness.tell("venue", f"has its clock set: {skew:+.1f} s from the true time")
 
     async def _set_desk_clock(self) -> None:
-        if self.random.random() < 0.6:
+        if self.random.random() < 0.7:
             await self._next_departure()
+            await asyncio.sleep(self.random.uniform(0.0, 8.0))
         self.clock.skew = self.random.choice((0.0, 31.0, -31.0, 500.0, -500.0))
         self.witness.tell("desk", f"machine has its clock set: {self.clock.skew:+.1f} s from the true time")
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from parallax.sandbox import USER_FIXTURES
 from parallax.settings import Settings
@@ -59,7 +59,9 @@ class Exchange:
 
 
 @contextmanager
-def program(home: Path, said: str, *arguments: object, **settings: object) -> Iterator[subprocess.Popen[str]]:
+def program(
+    home: Path, said: str, *arguments: object, **settings: object
+) -> Generator[subprocess.Popen[str]]:
     """`parallax …`, once it has said some words; ended with this block."""
     environment = {
         name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields
@@ -148,22 +150,21 @@ class People:
     def window(self, address: str = "", *, context: BrowserContext | None = None, **options: Any) -> Page:
         """A page, in a browser of its own unless one is given."""
         if context is None:
-            context = self.chromium.new_context(
-                **{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **options}
-            )
+            usual: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"}
+            context = self.chromium.new_context(**(usual | options))
             context.set_default_timeout(PATIENCE)
             self.contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        page.on("console", lambda said: said.type == "error" and self._complain(page, said.text))
+        page.on("console", lambda said: self._said(page, said))
         if address:
             visit(page, address)
         return page
 
-    def _complain(self, page: Page, text: str) -> None:
+    def _said(self, page: Page, said: ConsoleMessage) -> None:
         # What the network or the server's status says is not the script's fault; tests look at those themselves.
-        if not re.search(r"Failed to load resource|net::ERR_", text):
-            self.complaints.append(f"{page.url}: {text}")
+        if said.type == "error" and not re.search(r"Failed to load resource|net::ERR_", said.text):
+            self.complaints.append(f"{page.url}: {said.text}")
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ async def _messages(
             if (current := site.frame()).digest != frame:
                 frame = current.digest
                 yield _message("", current.html)
+                yield _beat(site)  # the exchange's clock may be what has changed
             if not wait:
                 return
             async for message in _news(site, streams, topic, news):
@@ -105,7 +106,7 @@ async def _news(site: Site, streams: Streams, topic: Topic, news: Subscription) 
         async with asyncio.timeout(BEAT):
             await news.wait()
     except TimeoutError:
-        yield _message("beat", str(shown.milliseconds(site.desk.venue_now())))
+        yield _beat(site)
         return
     for record in news.take().records:
         if html := await streams.render(site, topic, record):
@@ -128,6 +129,10 @@ def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequenc
             newest.pop(key, None)
             newest[key] = record
     return list(newest.values())
+
+
+def _beat(site: Site) -> bytes:
+    return _message("beat", str(shown.milliseconds(site.desk.venue_now())))
 
 
 def _message(event: str, data: str, position: str = "") -> bytes:

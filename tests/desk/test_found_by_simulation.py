@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def test_counting_reads_are_apart_from_the_end_of_one_to_the_beginning_of_the_ne
         facts = [stored.fact for stored in await desk.order_facts(order.id)]
         counted = [fact for fact in facts if isinstance(fact, OrderMissing) and fact.counts]
         assert len(counted) == 3
-        for one, following in zip(counted, counted[1:], strict=False):
+        for one, following in pairwise(counted):
             assert following.read_began_at >= one.read_ended_at + READ_SPACING
         await desk.stop()
 

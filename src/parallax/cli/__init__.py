@@ -8,11 +8,20 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-EXIT_DAMAGED: Final = 1
+EXIT_NO: Final = 1
+"""The exit status when the desk or the exchange said no, or what was checked does not verify."""
+
+EXIT_DAMAGED: Final = EXIT_NO
 """The exit status of `parallax journal verify` for a journal that is not what was written."""
 
 EXIT_USAGE: Final = 2
 """The exit status for what the person who typed can mend: a setting, an argument, a taken port, a file in use."""
+
+EXIT_UNREACHABLE: Final = 3
+"""The exit status when no desk answers at the address."""
+
+EXIT_FATE_OPEN: Final = 4
+"""The exit status when it is not known yet what came of an order: it may have been placed, and must not be again."""
 
 EXIT_INTERRUPTED: Final = 130
 """The exit status when Ctrl+C came before there was anything to stop in good order."""
@@ -20,7 +29,27 @@ EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final = {
     "serve": ("parallax.cli.serve:serve", "Serve the desk: its pages, its API, its live news."),
     "sandbox": ("parallax.cli.sandbox:sandbox", "Serve the bundled exchange, with faults on request."),
+    "users": ("parallax.cli.users:users", "List users."),
+    "quotes": ("parallax.cli.quotes:quotes", "List quotes."),
+    "quote": ("parallax.cli.quotes:quote", "Ask for a quote, or show one."),
+    "orders": ("parallax.cli.order:orders", "List orders."),
+    "order": (
+        "parallax.cli.order:order",
+        "Turn a quote into an order, or look at one; --wait until it settles.",
+    ),
+    "watch": ("parallax.cli.watch:watch", "Watch quotes and orders live."),
+    "operations": ("parallax.cli.operations:operations", "Show how the desk and its exchange are doing."),
+    "incidents": (
+        "parallax.cli.incidents:app",
+        "List contradictions that a person must look at, or resolve one.",
+    ),
+    "console": ("parallax.cli.console:console", "Open an interactive Python with a connected desk."),
     "journal": ("parallax.cli.journal:app", "Verify, export, back up or measure a journal."),
+    "receipt": ("parallax.cli.receipt:app", "Verify an order's receipt, offline."),
+    "completion": (
+        "parallax.cli.completion:completion",
+        "Print what a shell needs to complete these commands.",
+    ),
 }
 """Name → where it is, loaded when it runs, and what it is for."""
 
@@ -50,11 +79,12 @@ def overview() -> str:
             "",
             "Usage: parallax COMMAND [OPTIONS]",
             "",
-            *(f"  {name:<9} {summary}" for name, (_, summary) in COMMANDS.items()),
+            *(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()),
             "",
             "parallax COMMAND --help explains a command, parallax --version names this version.",
             "Settings come from the environment and dev.local.env: see dev.local.env.example.",
-            f"Exit status: 0 done, {EXIT_DAMAGED} a journal is damaged, {EXIT_USAGE} something to mend (see stderr).",
+            f"Exit status: 0 done, {EXIT_NO} the desk or the exchange said no, {EXIT_USAGE} something to mend,",
+            f"{EXIT_UNREACHABLE} no desk answers, {EXIT_FATE_OPEN} an order's fate is open. See docs/commands.md.",
         )
     )
 

@@ -174,9 +174,7 @@ class Events:
             try:
                 if behind:
                     await stream.write(send, b"".join(behind))
-                while True:
-                    piece, place = await channel.after(place)
-                    await stream.write(send, piece)
+                await self._follow(stream, send, channel, place)
             finally:
                 channel.leave(stream)
         except FeedClosed:
@@ -185,6 +183,19 @@ class Events:
             await _write(send, b": cut off: too slow; resume with Last-Event-ID\n\n")
         finally:
             self._readers -= 1
+
+    async def _follow(self, stream: _Stream, send: Send, channel: _Channel, place: int) -> None:
+        """Send what the channel holds and what comes. It runs for each fact and reader, hence in one coroutine."""
+        now = asyncio.get_running_loop().time
+        while True:
+            if place == channel.next:
+                await channel.news()
+                continue
+            piece = channel.since(place)
+            place = channel.next
+            stream.sending_since = now()
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            stream.sending_since = 0.0
 
     def _channel(self, wanted: Filter) -> _Channel:
         channel = self._channels.get(wanted)
@@ -245,7 +256,7 @@ class _Channel:
         self._readers: set[_Stream] = set()
         self._ring: deque[tuple[int, bytes]] = deque()
         self._facts = 0
-        self._next = 0
+        self.next = 0
         self._more = asyncio.Event()
         self._looked = asyncio.get_running_loop().time()
         self._subscription = feed.subscribe(wanted.wants, every_record, MAX_BURST)
@@ -255,7 +266,7 @@ class _Channel:
         """The reader's place: right behind everything that the feed has told."""
         self._drain()
         self._readers.add(reader)
-        return self._next
+        return self.next
 
     def leave(self, reader: _Stream) -> None:
         """Forget a reader; without any the channel ends."""
@@ -264,19 +275,20 @@ class _Channel:
             self._pump.cancel()
             self._end()
 
-    async def after(self, place: int) -> tuple[bytes, int]:
-        """All that there is from a place on, and the next place; waits for it. Raises `SubscriberTooSlow` when the
-        ring no longer reaches back there, `FeedClosed` at the end."""
-        while place == self._next:
-            if self.ended:
-                raise FeedClosed
-            await self._more.wait()
-        behind = self._next - place
+    async def news(self) -> None:
+        """Wait for more. Raises `FeedClosed` when there will be none."""
+        if self.ended:
+            raise FeedClosed
+        await self._more.wait()
+
+    def since(self, place: int) -> bytes:
+        """All that there is from a place on. Raises `SubscriberTooSlow` when the ring no longer reaches back there."""
+        behind = self.next - place
         if behind > len(self._ring):
             raise SubscriberTooSlow
         if behind == 1:  # the usual case, for all readers the same bytes
-            return self._ring[-1][1], self._next
-        return b"".join(piece for _, piece in islice(self._ring, len(self._ring) - behind, None)), self._next
+            return self._ring[-1][1]
+        return b"".join(piece for _, piece in islice(self._ring, len(self._ring) - behind, None))
 
     async def _run(self) -> None:
         """Take what the feed tells, and break the silence when it tells nothing."""
@@ -303,7 +315,7 @@ class _Channel:
 
     def _put(self, facts: int, piece: bytes) -> None:
         self._ring.append((facts, piece))
-        self._next += 1
+        self.next += 1
         self._facts += facts
         while self._facts > MAX_BEHIND and len(self._ring) > 1:
             self._facts -= self._ring.popleft()[0]

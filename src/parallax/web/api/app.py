@@ -50,7 +50,8 @@ class Api:
     ) -> None:
         once = Once(desk, journal, refused)
         quotes, orders = Quotes(desk, once), Orders(desk, once)
-        overview, events = Overview(desk), Events(desk, journal)
+        overview = Overview(desk, site.operations if site else None)
+        events = Events(desk, journal)
         documentation = Documentation(desk, site)
         handlers: dict[str, Handler] = {
             "listUsers": quotes.users,
@@ -64,6 +65,7 @@ class Api:
             "listenToEvents": events.listen,
             "getStatus": overview.status,
             "listIncidents": overview.incidents,
+            "resolveIncident": overview.resolve,
             "getDescription": openapi.serve,
             "readDocumentation": documentation.serve,
         }

@@ -82,6 +82,13 @@ INCIDENT: Final[Json] = {
     "note": "",
 }
 
+RESOLVED_INCIDENT: Final[Json] = {
+    **INCIDENT,
+    "resolved_at": "2026-01-31T12:20:00.000000Z",
+    "resolved_by": "api",
+    "note": "The exchange corrected its record; seen on its statement.",
+}
+
 STATUS: Final[Json] = {
     "position": 4211,
     "started_at": "2026-01-31T08:00:00Z",
@@ -111,6 +118,9 @@ STATUS: Final[Json] = {
             "restarts": 0,
             "last_error": "",
         }
+    ],
+    "calls": [
+        {"purpose": "New quote", "made": 31, "saved": 0, "failed": 0, "p50_ms": 41, "p99_ms": 90},
     ],
 }
 

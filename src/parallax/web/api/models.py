@@ -144,6 +144,12 @@ class NewQuote(msgspec.Struct):
     """What asks for a quote: nothing, or an empty object."""
 
 
+class Resolution(msgspec.Struct):
+    """What closes an incident."""
+
+    note: Annotated[str, Meta(max_length=200, description="What was found, for whoever looks later.")]
+
+
 def instant(at: datetime) -> str:
     """An aware UTC instant, with `Z`."""
     return at.isoformat().replace("+00:00", "Z")

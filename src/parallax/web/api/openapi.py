@@ -187,7 +187,14 @@ def problem_example(code: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    kinds = [models.User, models.Quote, models.Order, models.Incident, overview.Status]
+    kinds = [
+        models.User,
+        models.Quote,
+        models.Order,
+        models.Incident,
+        models.Resolution,
+        overview.Status,
+    ]
     _, made = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     return {
         **made,

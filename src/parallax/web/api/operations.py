@@ -123,6 +123,13 @@ API_KEY: Final = Parameter(
     " machine only.",
     {"type": "string"},
 )
+INCIDENT_ID: Final = Parameter(
+    "incident_id",
+    "path",
+    "The incident's id.",
+    {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9][A-Za-z0-9_.:-]*$"},
+    examples.INCIDENT["id"],
+)
 QUOTE_ID: Final = Parameter("quote_id", "path", "The quote's id.", ID, examples.QUOTE_ID)
 USER_ID: Final = Parameter("user_id", "path", "The user's id.", ID, examples.USER_ID)
 ORDER_ID: Final = Parameter(
@@ -332,7 +339,7 @@ OPERATIONS: Final = (
         "getStatus",
         "desk",
         "See how things are",
-        "The exchange's health, its clock, the pause, the duties.",
+        "The exchange's health, its clock, the pause, the duties, the calls made.",
         (Success(200, "How things are, now.", overview.Status, examples.STATUS),),
     ),
     Operation(
@@ -345,6 +352,27 @@ OPERATIONS: Final = (
         (Success(200, "The incidents.", models.Incident, [examples.INCIDENT], many=True),),
         (Parameter("resolved", "query", "`true`: also those that were resolved.", FLAG, "true"),),
         ("request_invalid",),
+    ),
+    Operation(
+        "POST",
+        "/incidents/{incident_id}/resolve",
+        "resolveIncident",
+        "desk",
+        "Resolve an incident",
+        "Closes an incident with a note. One that is resolved already stays as it is.",
+        (Success(200, "The incident, resolved.", models.Incident, examples.RESOLVED_INCIDENT),),
+        (INCIDENT_ID,),
+        (
+            "body_unreadable",
+            "body_too_large",
+            "request_invalid",
+            "not_found",
+            "origin_not_allowed",
+            "journal_failed",
+        ),
+        takes="Resolution",
+        takes_example={"note": examples.RESOLVED_INCIDENT["note"]},
+        body_required=True,
     ),
     Operation(
         "GET",

@@ -9,10 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from parallax.desk.desk import Desk
+from parallax.domain.identity import IncidentId
 from parallax.web.api import models
+from parallax.web.api.idempotency import API
 from parallax.web.api.models import Instant, instant
 from parallax.web.api.paging import flag
-from parallax.web.api.wire import Answer, Reply, Request, enveloped
+from parallax.web.api.wire import Answer, Reply, Request, enveloped, read_object
+from parallax.web.ports import OperationsView
 
 
 class Duty(msgspec.Struct, frozen=True):
@@ -49,6 +52,17 @@ class Pause(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Calls(msgspec.Struct, frozen=True):
+    """Calls to the exchange of one purpose, since the desk started."""
+
+    purpose: str
+    made: int
+    saved: Annotated[int, Meta(description="How many a cache or a shared read made needless.")]
+    failed: int
+    p50_ms: int | None
+    p99_ms: int | None
+
+
 class Status(msgspec.Struct, frozen=True):
     """How things are, now."""
 
@@ -63,13 +77,15 @@ class Status(msgspec.Struct, frozen=True):
     users_read_at: Instant | None
     quotes_read_at: Instant | None
     duties: list[Duty]
+    calls: list[Calls]
 
 
 class Overview:
     """The calls that look at the desk itself."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, operations: OperationsView | None = None) -> None:
         self._desk = desk
+        self._operations = operations
 
     async def status(self, _: Request) -> Reply:
         """Everything that the head of a page shows."""
@@ -107,6 +123,7 @@ class Overview:
                 )
                 for duty in desk.duties
             ],
+            self._calls(),
         )
         return Answer(200, enveloped(status))
 
@@ -118,6 +135,21 @@ class Overview:
         if text is not None and flag("resolved", text):
             shown = sorted(books.incidents, key=lambda one: one.raised_at, reverse=True)
         return Answer(200, enveloped([models.incident(one) for one in shown]))
+
+    async def resolve(self, request: Request) -> Reply:
+        """Close an incident with a note."""
+        given: models.Resolution = read_object(await request.body(), models.Resolution)
+        note = " ".join(given.note.split())
+        resolved = await self._desk.resolve_incident(IncidentId(request.target), API, note)
+        return Answer(200, enveloped(models.incident(resolved)))
+
+    def _calls(self) -> list[Calls]:
+        if self._operations is None:
+            return []
+        return [
+            Calls(each.purpose, each.made, each.saved, each.failed, each.p50, each.p99)
+            for each in self._operations.budget().calls
+        ]
 
 
 def _instant(at: datetime | None) -> str | None:

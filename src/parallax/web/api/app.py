@@ -51,7 +51,7 @@ class Api:
         once = Once(desk, journal, refused)
         quotes, orders = Quotes(desk, once), Orders(desk, once)
         overview = Overview(desk, site.operations if site else None)
-        events = Events(desk, journal)
+        events = Events(desk)
         documentation = Documentation(desk, site)
         handlers: dict[str, Handler] = {
             "listUsers": quotes.users,
@@ -184,7 +184,7 @@ def refused(error: DeskError | ApiError) -> Answer:
 
 
 def _journal_of(desk: Desk) -> Journal:
-    # The desk has no verbs yet for reading facts by position and for keeping answers.
+    # The desk has no verbs for keeping answers, which are no facts and nothing that a desk decides on.
     return desk._journal  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 

@@ -25,7 +25,7 @@ from parallax.domain.facts import FACT_TYPES, Fact, OrderFact
 from parallax.domain.identity import OrderId, UserId, is_identifier
 from parallax.domain.state import Change
 from parallax.ports.codec import encode
-from parallax.ports.journal import MAX_PAGE, Journal, Recorded
+from parallax.ports.journal import MAX_PAGE, Recorded
 from parallax.web.api.errors import ApiError
 from parallax.web.api.paging import choice, flag, invalid, whole
 from parallax.web.api.wire import Headers, Reply, Request
@@ -112,9 +112,8 @@ def named_user(fact: Fact) -> UserId | None:
 class Events:
     """The call for the event stream."""
 
-    def __init__(self, desk: Desk, journal: Journal) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._journal = journal
         self._frames = Frames()
         self._channels: dict[Filter, _Channel] = {}
         self._readers = 0
@@ -142,7 +141,7 @@ class Events:
         else:
             return newest
         # A fact is durable a moment before it is told: such a position is ahead of the feed, and known.
-        if position > newest and not await self._journal.facts(position - 1, 1):
+        if position > newest and not await self._desk.facts(position - 1, 1):
             raise ApiError(
                 "position_unknown",
                 f"The journal ends at {newest}: this position is of another journal, or was never reached.",
@@ -211,7 +210,7 @@ class Events:
         """Read the journal from the reader's position to what the feed remembers."""
         owners: dict[OrderId, UserId | None] = {}
         while not stream.gone and self._desk.feed.since(stream.position) is None:
-            page = await self._journal.facts(stream.position, MAX_PAGE)
+            page = await self._desk.facts(stream.position, MAX_PAGE)
             if not page:
                 return
             pieces = [

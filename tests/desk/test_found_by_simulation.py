@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
@@ -14,8 +14,9 @@ import pytest
 from parallax.desk.reconciliation import READ_SPACING
 from parallax.domain.errors import VenueUnavailable
 from parallax.domain.facts import OrderMissing
+from parallax.domain.identity import OrderId
 from parallax.domain.transitions import OrderState
-from parallax.ports.venue import OrderRequest, Outcome, Purpose, Refused, Unknown, VenueOrder
+from parallax.ports.venue import OrderRequest, Outcome, Purpose, Refused, Unknown, VenueOrder, VenueQuote
 from tests.desk.conftest import World, usd
 from tests.desk.scripted import ONE
 
@@ -152,6 +153,28 @@ def test_a_late_list_that_shows_a_settled_order_as_pending_is_no_contradiction(p
         await behind
         assert (await desk.order(order.id)).state is OrderState.COMPLETED
         assert desk.books.open_incidents() == []
+        await desk.stop()
+
+    play(scenario)
+
+
+def test_the_quote_of_an_order_placed_elsewhere_is_looked_up_in_a_list_that_is_new_enough(play: Play) -> None:
+    """A list of quotes that was under way already may be older than the quote: the order had no rate for ever."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        purposes: list[Purpose] = []
+        quotes = world.venue.quotes
+
+        async def noted(purpose: Purpose = Purpose.REFRESH) -> Sequence[VenueQuote]:
+            purposes.append(purpose)
+            return await quotes(purpose)
+
+        world.venue.quotes = noted  # type: ignore[method-assign]
+        placed = world.venue.place(world.venue.quote().id)
+        await desk.refresh("orders", ONE)
+        assert purposes == [Purpose.FOLLOW]  # which the gateway never serves with a read that has left
+        assert (await desk.order(OrderId(placed.id), ONE)).rate is not None
         await desk.stop()
 
     play(scenario)

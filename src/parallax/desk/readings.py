@@ -130,7 +130,9 @@ class Readings:
                 quote = await self._ledger.journal.quote(order.quote_id)
                 self._ledger.recall((), (quote,) if quote else ())
         if any(self._ledger.quote(order.quote_id) is None for order in strangers):
-            await self.read_quotes()
+            # Not one that is under way: it may have left before the quote was made, and an order that is adopted
+            # without its quote never gets a rate.
+            await self.read_quotes(Purpose.FOLLOW)
 
     def _note_pending(self, user_id: UserId, began_at: datetime) -> None:
         """What is still pending after this read was pending when it began."""

@@ -6,7 +6,6 @@ sockets. A request on its way belongs to nobody: the death of the desk does not 
 
 from __future__ import annotations
 
-import json
 from asyncio import Future
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
@@ -15,6 +14,7 @@ from random import Random
 from typing import Any, Final, cast
 
 import httpx2
+import msgspec
 
 from parallax.sandbox import ConnectionDropped, SandboxApp
 from simulation.loop import SimulatedLoop
@@ -81,7 +81,7 @@ class Network(httpx2.AsyncBaseTransport):
         )
         call.asked = world.loop.time()
         if call.is_order:
-            fields = json.loads(call.body)
+            fields = msgspec.json.decode(call.body)
             call.departure = Departure(
                 call.asked, self._process, fields["quote_id"], fields["user_id"], fields["from_amount"]
             )
@@ -157,12 +157,14 @@ class NetworkWorld:
             self._later(self._latency(), self._fail, call, Unreachable)
             return
         if call.departure is not None:
+            call.departure.in_trouble = fate != "well"
             note_departure(call.departure)
         self._witness.count(fate)
         self._waiting[call] = None
-        told = f" ({fate})" if fate != "well" else ""
-        body = f" {call.body.decode()}" if call.is_order else ""
-        self._witness.tell(call.process, f"sends {call}{body}{told}")
+        if self._witness.keep_story:
+            told = f" ({fate})" if fate != "well" else ""
+            body = f" {call.body.decode()}" if call.is_order else ""
+            self._witness.tell(call.process, f"sends {call}{body}{told}")
         getattr(self, f"_go_{fate}")(call)
 
     def _fate(self, call: Sent) -> str:
@@ -298,9 +300,9 @@ class NetworkWorld:
 
     def arrived(self, call: Sent, answer: Answer) -> None:
         """The desk has got an answer: note what it was shown."""
-        self._witness.tell(
-            call.process, f"hears {answer.status} to {call}{' (cut off)' if answer.cut else ''}"
-        )
+        if self._witness.keep_story:
+            cut = " (cut off)" if answer.cut else ""
+            self._witness.tell(call.process, f"hears {answer.status} to {call}{cut}")
         if call.departure is not None:
             call.departure.answered = answer.status
             # What docs/guarantees.md calls an explicit refusal that leaves the quote usable.
@@ -381,7 +383,7 @@ def ask(app: SandboxApp, method: str, path: str, body: bytes) -> Answer | None:
 
 def _rows(body: bytes) -> list[dict[str, str]] | None:
     try:
-        rows = json.loads(body)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        rows = msgspec.json.decode(body)["data"]
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, RecursionError):
         return None
     return cast("list[dict[str, str]]", rows) if isinstance(rows, list) else None

@@ -60,7 +60,7 @@ class Crowd:
     async def _work(self, who: str) -> None:
         loop, plan, random = self._world.loop, self._world.plan, self._random
         while loop.time() < plan.active:
-            await asyncio.sleep(random.choice((0.5, 20.0, 60.0, 120.0)) * random.random())
+            await asyncio.sleep(random.choice((0.5, 15.0, 40.0, 80.0)) * random.random())
             if self._world.life is None:
                 await asyncio.sleep(3.0)
                 continue
@@ -129,7 +129,7 @@ class Crowd:
         else:
             world.witness.tell(who, f"is told that order {order.id} is {order.state} {order.reasons or ''}")
             rules.when_told(world, order)
-            if order.state in (OrderState.PENDING, OrderState.UNKNOWN) and random.random() < 0.4:
+            if order.state in (OrderState.PENDING, OrderState.UNKNOWN) and random.random() < 0.7:
                 self._errands.append(world.loop.create_task(self._keep_looking(quote, order)))
             if order.user_id != user_id:
                 world.witness.broken(
@@ -185,7 +185,7 @@ class Crowd:
         """Refresh the list again and again: when the order may have settled, or when its absence may be proven."""
         world, random = self._world, self._random
         if order.state is OrderState.PENDING:
-            await asyncio.sleep(random.uniform(0.0, 9.0))
+            await asyncio.sleep(random.uniform(1.0, 8.0))
         else:
             end = quote.expires_at + timedelta(seconds=world.plan.grace + random.uniform(-10.0, 10.0))
             await asyncio.sleep(max(0.0, (end - world.exchange.venue_now()).total_seconds()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -122,6 +123,8 @@ def _prepare() -> None:
     if _prepared:
         return
     _prepared = True
+    # A task that is cancelled before its first step never awaits what it was given: nobody's mistake here.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     gc.collect()
     gc.freeze()
     meter._Metrics = _NoMetrics  # type: ignore[attr-defined] # noqa: SLF001

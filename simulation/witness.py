@@ -35,6 +35,8 @@ class Departure:
     quote_id: str
     user_id: str
     amount: str
+    in_trouble: bool = False
+    """Whether something is going to befall it or its answer."""
     order_id: str = ""
     refused: bool = False
     """Whether the desk was given an explicit refusal that leaves the quote usable."""

@@ -247,8 +247,8 @@ class World:
     def _note_departure(self, departure: Departure) -> None:
         rules.at_departure(self, departure)
         self.witness.departures.append(departure)
-        departed, self._departed = self._departed, None
-        if departed is not None:
+        if self._departed is not None and (departure.in_trouble or self.random.random() < 0.3):
+            departed, self._departed = self._departed, None
             departed.set_result(None)
 
     def _shown(self, life: Life, records: Sequence[Recorded]) -> None:
@@ -350,12 +350,12 @@ class World:
         await self._start_again()
 
     async def _next_departure(self) -> None:
-        """Wait until an order has left, at most 50 seconds."""
+        """Wait until an order has left, rather one that is in for trouble; at most 50 seconds."""
         self._departed = self._departed or self.loop.create_future()
         await asyncio.wait({self._departed}, timeout=50.0)
 
     async def _stop_and_start(self) -> None:
-        if self.random.random() < 0.7:
+        if self.random.random() < 0.8:
             await self._next_departure()
         await self.stop()
         await self._start_again()

@@ -170,7 +170,7 @@ def test_the_quote_of_an_order_placed_elsewhere_is_looked_up_in_a_list_that_is_n
             purposes.append(purpose)
             return await quotes(purpose)
 
-        world.venue.quotes = noted  # type: ignore[method-assign]
+        world.venue.quotes = noted
         placed = world.venue.place(world.venue.quote().id)
         await desk.refresh("orders", ONE)
         assert purposes == [Purpose.FOLLOW]  # which the gateway never serves with a read that has left

@@ -238,7 +238,7 @@ class World:
         )
         await self.desk.start()
         self._opened.append(self.desk)
-        self.api: Api = create_api(self.desk, journal=self.journal, **self.options)
+        self.api: Api = create_api(self.desk, **self.options)
         self.client = Client(self.api)
         for what in ("users", "quotes"):
             await self.desk.refresh(what)

@@ -40,7 +40,7 @@ from parallax.domain.money import Money
 from parallax.domain.state import Change
 from parallax.domain.transitions import OrderState
 from parallax.ports.clock import Clock
-from parallax.ports.journal import Journal, OrderPage, OrderQuery, QuotePage, StoredFact
+from parallax.ports.journal import Journal, OrderPage, OrderQuery, QuotePage, Remembered, StoredFact
 from parallax.ports.venue import Purpose, Venue, VenueStatus
 
 PATIENCE: Final = 2.0
@@ -291,6 +291,14 @@ class Desk:
     async def order_facts(self, order_id: OrderId) -> Sequence[StoredFact]:
         """Everything recorded of an order, oldest first."""
         return await self._journal.order_facts(order_id)
+
+    async def remember(self, key: str, fingerprint: bytes, answer: bytes) -> None:
+        """Keep the first answer given under an idempotency key, for a day. Raises `JournalFailed`."""
+        await self._journal.remember(key, fingerprint, answer, self.now())
+
+    async def recall(self, key: str) -> Remembered | None:
+        """The answer kept under an idempotency key, if any. Raises `JournalFailed`."""
+        return await self._journal.recall(key, self.now())
 
     async def facts(self, after: int, limit: int) -> Sequence[StoredFact]:
         """Facts of the journal after a position, oldest first: for streams that resume, and receipts."""

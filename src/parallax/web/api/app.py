@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError
-from parallax.ports.journal import Journal
 from parallax.web.api import openapi
 from parallax.web.api.docs import Documentation
 from parallax.web.api.door import ALWAYS, Door
@@ -43,12 +42,11 @@ class Api:
     def __init__(
         self,
         desk: Desk,
-        journal: Journal,
         site: Site | None,
         hosts: Iterable[str],
         allowed_origins: Iterable[str],
     ) -> None:
-        once = Once(desk, journal, refused)
+        once = Once(desk, refused)
         quotes, orders = Quotes(desk, once), Orders(desk, once)
         overview = Overview(desk, site.operations if site else None)
         events = Events(desk)
@@ -159,7 +157,6 @@ def create_api(
     desk: Desk,
     *,
     site: Site | None = None,
-    journal: Journal | None = None,
     hosts: Iterable[str] = (),
     allowed_origins: Iterable[str] = (),
 ) -> Api:
@@ -167,9 +164,8 @@ def create_api(
 
     `site` gives the documentation the look of the pages. `hosts` are names that the desk answers to besides the
     machine's own, `allowed_origins` the sites whose pages may call it from a browser; without any, none may.
-    `journal` is the desk's own unless told otherwise.
     """
-    return Api(desk, journal or _journal_of(desk), site, hosts, allowed_origins)
+    return Api(desk, site, hosts, allowed_origins)
 
 
 def refused(error: DeskError | ApiError) -> Answer:
@@ -181,11 +177,6 @@ def refused(error: DeskError | ApiError) -> Answer:
     body = problem_body(problem, error.code, error.words, ROOT, errors, wait, beside)
     lasts = wait is None and problem.status < 500
     return Answer(int(problem.status), encode(body), headers, PROBLEM, lasts)
-
-
-def _journal_of(desk: Desk) -> Journal:
-    # The desk has no verbs for keeping answers, which are no facts and nothing that a desk decides on.
-    return desk._journal  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 async def _turn_away(scope: Scope, send: Send) -> None:

@@ -25,7 +25,7 @@ import structlog
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError, JournalFailed
-from parallax.ports.journal import MAX_ANSWER_KEY, Journal
+from parallax.ports.journal import MAX_ANSWER_KEY
 from parallax.web.api.errors import ApiError
 from parallax.web.api.wire import Answer, Request
 
@@ -63,11 +63,8 @@ _decode = msgspec.msgpack.Decoder(_Kept).decode
 class Once:
     """Carries requests out, each key's once. `refused` makes the answer to an error."""
 
-    def __init__(
-        self, desk: Desk, journal: Journal, refused: Callable[[DeskError | ApiError], Answer]
-    ) -> None:
+    def __init__(self, desk: Desk, refused: Callable[[DeskError | ApiError], Answer]) -> None:
         self._desk = desk
-        self._journal = journal
         self._refused = refused
         self._under_way: dict[str, tuple[bytes, asyncio.Task[Answer]]] = {}
 
@@ -96,7 +93,7 @@ class Once:
             done.exception()  # looked at: nobody may be left to hear of it
 
     async def _first(self, key: str, asked: bytes, work: Work) -> Answer:
-        known = await self._journal.recall(key, self._desk.now())
+        known = await self._desk.recall(key)
         if known is not None:
             _check_same(known.fingerprint, asked)
             kept = _decode(known.answer)
@@ -112,7 +109,7 @@ class Once:
     async def _keep(self, key: str, asked: bytes, answer: Answer) -> None:
         kept = _Kept(answer.status, answer.content_type, list(answer.headers), answer.body)
         try:
-            await self._journal.remember(key, asked, _encode(kept), self._desk.now())
+            await self._desk.remember(key, asked, _encode(kept))
         except JournalFailed as error:
             # What was done is done, and the claim knows its key: the answer is true without being kept.
             log.warning("an answer could not be kept", error=error.words)

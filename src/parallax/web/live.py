@@ -46,18 +46,18 @@ class Streams:
 
     def __init__(self) -> None:
         self.open = 0
-        self._shared: dict[tuple[str, int], asyncio.Future[str]] = {}
+        self._shared: dict[tuple[str, int], asyncio.Future[bytes]] = {}
 
-    async def render(self, site: Site, topic: Topic, record: Recorded) -> str:
-        """The fragments that a change means to a topic; made once, also when many ask at the same moment."""
+    async def message(self, site: Site, topic: Topic, record: Recorded) -> bytes:
+        """What a change means to a topic, as it is sent: made once, also when many ask at the same moment."""
         key = (topic.key, record.position)
         made = self._shared.get(key)
         if made is None:
-            made = asyncio.ensure_future(topic.render(site, record))
+            made = asyncio.ensure_future(_rendered(site, topic, record))
             self._shared[key] = made
             while len(self._shared) > MAX_SHARED:
                 del self._shared[next(iter(self._shared))]
-        return await asyncio.shield(made)
+        return made.result() if made.done() else await asyncio.shield(made)
 
 
 @router.get("/live")
@@ -87,8 +87,7 @@ async def _messages(
             yield _message("refresh", "", site.at())
         else:
             for record in missed:
-                if html := await streams.render(site, topic, record):
-                    yield _message("", html, f"{site.boot}.{record.position}")
+                yield await streams.message(site, topic, record)
         while True:
             if (current := site.frame()).digest != frame:
                 frame = current.digest
@@ -109,8 +108,7 @@ async def _news(site: Site, streams: Streams, topic: Topic, news: Subscription) 
         yield _beat(site)
         return
     for record in news.take().records:
-        if html := await streams.render(site, topic, record):
-            yield _message("", html, f"{site.boot}.{record.position}")
+        yield await streams.message(site, topic, record)
 
 
 def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequence[Recorded] | None:
@@ -129,6 +127,11 @@ def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequenc
             newest.pop(key, None)
             newest[key] = record
     return list(newest.values())
+
+
+async def _rendered(site: Site, topic: Topic, record: Recorded) -> bytes:
+    html = await topic.render(site, record)
+    return _message("", html, f"{site.boot}.{record.position}") if html else b""
 
 
 def _beat(site: Site) -> bytes:
@@ -169,6 +172,8 @@ class EventStream(Response):
         async with aclosing(self._messages) as messages:
             with suppress(SubscriberTooSlow, FeedClosed, OSError):
                 async for message in messages:
+                    if not message:
+                        continue  # it concerned the frame alone
                     await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

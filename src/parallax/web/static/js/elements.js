@@ -13,8 +13,14 @@ const numbers = new Map();
 const ticking = new Set();
 const deadlines = new Set();
 
+// The text node stays: only its data changes, and no style has to ask whether an element is empty now.
 function write(node, text) {
-  if (node && node.textContent !== text) node.textContent = text;
+  const written = node?.firstChild;
+  if (written?.nodeType === Node.TEXT_NODE && !written.nextSibling) {
+    if (written.data !== text) written.data = text;
+  } else if (node) {
+    node.textContent = text;
+  }
 }
 
 class TimeLeft extends HTMLElement {

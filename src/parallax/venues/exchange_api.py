@@ -1,8 +1,7 @@
 """The exchange's HTTP calls: each leaves once, inside a time-out, with a bounded answer.
 
 The calls go straight to an `httpx2` transport and not through its client: no redirects, no cookies, no proxies from
-the environment, no log lines with addresses, and a third less work per call (`docs/venues.md` has the figures).
-The transport's pool makes up for a lost connection only before it has sent anything on it; a test holds it to that.
+the environment, no log lines with addresses. Unless another is handed in it is the one in `transport.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
 from parallax.venues import wire
 from parallax.venues.api import CallFailed, Heard, Reply
 from parallax.venues.reasons import read_reasons
+from parallax.venues.transport import ExchangeTransport
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of an answer: about 400,000 quotes. More is not read."""
@@ -35,8 +35,11 @@ IDLE_CONNECTION_SECONDS: Final = 3.0
 connection being dropped has no answer, and an order without an answer is unknown for minutes."""
 
 MAX_IDLE_CONNECTIONS: Final = 32
-"""Connections kept for the next call; each costs every call a look at its socket. How many there are at once is
+"""Connections kept for the next call: as many as there are calls at once by default. How many there are at once is
 bounded by the limiter and not by the pool, so that an order that has passed its last check never waits for one."""
+
+MAX_WHY: Final = 200
+"""Characters of a system's words about a connection that was not made: "Connection refused", a certificate's fault."""
 
 URLS_KEPT: Final = 1_024
 """Addresses kept ready: making one costs as much as reading an answer, and those of users' lists repeat."""
@@ -89,14 +92,8 @@ class ExchangeApi:
         self._host = self._base.netloc.decode("ascii")
         self._name = name or self._host
         self._timeouts = timeouts or Timeouts()
-        self._transport = transport or httpx2.AsyncHTTPTransport(
-            trust_env=False,
-            retries=0,
-            limits=httpx2.Limits(
-                max_connections=None,
-                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-                keepalive_expiry=IDLE_CONNECTION_SECONDS,
-            ),
+        self._transport = transport or ExchangeTransport(
+            self._base, idle_seconds=IDLE_CONNECTION_SECONDS, max_idle=MAX_IDLE_CONNECTIONS
         )
         self._headers = [
             (b"Host", self._base.netloc),
@@ -198,8 +195,9 @@ class ExchangeApi:
         except _TooLarge:
             words = f"The exchange's answer to {call} is larger than {MAX_ANSWER // 2**20} MiB."
             failure = CallFailed("answer_too_large", words, clock() - sent)
-        except httpx2.ConnectError:
-            words = f"{self._host} cannot be reached: the connection for {call} was not made."
+        except httpx2.ConnectError as error:
+            why = f" ({error})"[:MAX_WHY] if str(error) else ""
+            words = f"{self._host} cannot be reached: the connection for {call} was not made{why}."
             failure = CallFailed("not_connected", words, clock() - sent)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, there was no answer
             words = f"The connection was lost during {call} ({type(error).__name__})."

@@ -15,6 +15,7 @@ from typing import Any, Final
 from parallax.bootstrap import open_desk as run_desk
 from parallax.client.asynchronous import AsyncDesk
 from parallax.client.calls import Ask, Reply
+from parallax.client.errors import DeskUnavailable
 from parallax.desk.desk import Desk
 from parallax.settings import Settings
 from parallax.web.api import create_api
@@ -43,7 +44,11 @@ async def open_desk(
     given = settings or Settings.model_construct(parallax_journal=Path(journal) if journal else None)
     in_memory = settings is None and journal is None
     async with run_desk(given, in_memory=in_memory, last_wait=Desk.all_answered) as opened:
-        yield AsyncDesk(_InProcess(create_api(opened.desk)))
+        carried = _InProcess(create_api(opened.desk))
+        try:
+            yield AsyncDesk(carried)
+        finally:
+            carried.closed = True
 
 
 class _InProcess:
@@ -51,15 +56,18 @@ class _InProcess:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self.closed = False
 
     async def ask(self, ask: Ask) -> Reply:
         """One call and its answer. A caller that goes away does not take the call back."""
+        self._check()
         call = _Call(ask)
         await asyncio.shield(asyncio.create_task(self._api(call.scope, call.receive, call.collect)))
         return Reply(call.status, bytes(call.body))
 
     async def stream(self, ask: Ask) -> AsyncGenerator[bytes | Reply]:
         """Pieces of a stream until it ends."""
+        self._check()
         call = _Call(ask)
         task = asyncio.create_task(self._serve(call), name="embedded event stream")
         try:
@@ -80,6 +88,10 @@ class _InProcess:
             await self._api(call.scope, call.receive, call.hand_over)
         finally:
             await call.pieces.put(None)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise DeskUnavailable("This desk has been closed; open it again.")
 
     async def close(self) -> None:
         """Nothing: the desk is closed by whoever opened it."""

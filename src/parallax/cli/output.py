@@ -6,10 +6,8 @@ JSON has the API's names. Nothing is cut off or broken over lines: ids are there
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -46,17 +44,16 @@ STYLES: Final = {
 
 def show(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, nothing: str) -> None:
     """Print rows: all they have as JSON, their `columns` otherwise. `nothing` is said to people when there is none."""
-    with unbroken():
-        if as_json:
-            for row in rows:
-                say(to_json(row))
-        elif not sys.stdout.isatty():
-            for row in rows:
-                say("\t".join(text(row.get(column)) for column in columns))
-        elif rows:
-            print_table(table_of(rows, columns))
-        else:
-            say(nothing)
+    if as_json:
+        for row in rows:
+            say(to_json(row))
+    elif not sys.stdout.isatty():
+        for row in rows:
+            say("\t".join(text(row.get(column)) for column in columns))
+    elif rows:
+        print_table(table_of(rows, columns))
+    else:
+        say(nothing)
 
 
 def table_of(rows: Sequence[Row], columns: Sequence[str], title: str | None = None) -> Table:
@@ -175,13 +172,3 @@ def event_line(event: Event) -> str:
 
 QUOTE_COLUMNS: Final = ("id", "pair", "rate", "status", "expires_at", "order_id")
 ORDER_COLUMNS: Final = ("id", "state", "sold", "bought", "rate", "created_at", "user_id", "quote_id")
-
-
-@contextmanager
-def unbroken() -> Generator[None]:
-    """A reader that has seen enough (`| head`) ends the output quietly."""
-    try:
-        yield
-    except BrokenPipeError:
-        # What is still buffered has nowhere to go, and must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

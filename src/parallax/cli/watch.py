@@ -21,7 +21,6 @@ from parallax.cli.output import (
     quote_row,
     table_of,
     to_json,
-    unbroken,
 )
 from parallax.cli.remote import AsJson, Url, desk_url, failure, running_desk, user_of
 
@@ -78,16 +77,15 @@ async def _lines(url: str, after: int, user: str | None, as_json: bool) -> None:
             say(to_json(event_row(event)) if as_json else event_line(event))
 
     async with AsyncClient(url) as desk:
-        with unbroken():
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    telling = tasks.create_task(tell())
-                    await _nobody_reads()
-                    telling.cancel()
-            except* BrokenPipeError:
-                raise BrokenPipeError from None
-            except* DeskError as errors:
-                raise failure(_first(errors)) from None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(tell())
+                await _nobody_reads()
+                telling.cancel()
+        except* BrokenPipeError:
+            raise BrokenPipeError from None
+        except* DeskError as errors:
+            raise failure(_first(errors)) from None
 
 
 async def _nobody_reads() -> None:

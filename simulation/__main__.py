@@ -88,7 +88,11 @@ def _defects(seeds: int, names: list[str]) -> int:
     for name in names:
         found = find(DEFECTS[name], seeds)
         missed += found is None
-        after, rule = (f"{found[0]} seeds", f"`{found[1]}`") if found else (f"**not in {seeds}**", "–")
+        after, rule = (
+            (f"{found[0]} {'seed' if found[0] == 1 else 'seeds'}", f"`{found[1]}`")
+            if found
+            else (f"**not in {seeds}**", "–")
+        )
         print(f"| {name} | {DEFECTS[name].what} | {after} | {rule} |", flush=True)
     return 1 if missed else 0
 

@@ -29,7 +29,6 @@ from parallax.domain.errors import VenueUnavailable
 from parallax.domain.facts import (
     AnswerLost,
     Fact,
-    IncidentKind,
     OrderClaimed,
     OrderFact,
     OrderFound,
@@ -424,20 +423,6 @@ def _clock_never_heard(stack: ExitStack) -> None:
 @_defect("a late list that shows a settled order as pending is taken for a contradiction")
 def _late_list_contradicts(stack: ExitStack) -> None:
     _swap(stack, Ledger, "settled_after", lambda *_: False)
-
-
-@_defect("whether an order has vanished from the lists is judged by this machine's clock")
-def _vanished_by_local_clock(stack: ExitStack) -> None:
-    absent = reconciliation._Reading._absent
-
-    def hasty(self: Any, order: Order) -> None:
-        since = order.answered_at or order.created_at
-        if order.state is S.PENDING and self._read.began_at >= since + timedelta(minutes=2):
-            self._contradiction(IncidentKind.ORDER_VANISHED, "It is not listed.", order)
-        else:
-            absent(self, order)
-
-    _swap(stack, reconciliation._Reading, "_absent", hasty)
 
 
 # Money

@@ -52,11 +52,11 @@ class Program:
             self._open -= 1
             self._news.notify_all()
 
-    async def said(self, words: str, within: float = START_SECONDS) -> str:
-        """The first line on standard output that has these words, as soon as it is there."""
+    async def said(self, words: str, within: float = START_SECONDS, after: int = 0) -> str:
+        """The first line on standard output (`after` so many) that has these words, as soon as it is there."""
         async with asyncio.timeout(within), self._news:
             while True:
-                for line in self.out:
+                for line in self.out[after:]:
                     if words in line:
                         return line
                 assert self._open, f"ended without saying {words!r}: {self.out} {self.err}"
@@ -73,12 +73,6 @@ class Program:
         """Send a signal to this process alone."""
         self.process.send_signal(number)
 
-    def go(self) -> None:
-        """Let a warm program start."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"go\n")
-        self.process.stdin.close()
-
     async def terminate(self) -> int:
         """Ask it to stop, as a service manager would; gives the exit status."""
         self.signal(signal.SIGTERM)
@@ -90,6 +84,30 @@ class Program:
             self.process.kill()
         await self.process.wait()
         await asyncio.gather(*self._readers)
+
+
+@dataclass
+class Nursery:
+    """Starts desks without loading them anew: see `nursery.py`."""
+
+    program: Program
+    pid: int = 0
+
+    async def start(self) -> None:
+        """A new desk, once it answers; the one before must be gone."""
+        assert not self.pid
+        heard = len(self.program.out)
+        assert self.program.process.stdin is not None
+        self.program.process.stdin.write(b"+")
+        self.pid = int((await self.program.said("process ", after=heard)).removeprefix("process "))
+        await self.program.said("desk      ", after=heard)
+
+    async def kill(self) -> None:
+        """`kill -9` for the desk that runs."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            await self.program.said(f"gone {self.pid}")
+            self.pid = 0
 
 
 @dataclass
@@ -178,12 +196,11 @@ class Programs:
         self._started.append(Program(process))
         return self._started[-1]
 
-    async def warm_desk(self, exchange: Sandbox, *, port: int, **settings: object) -> Program:
-        """A desk with everything loaded, which starts when it is told to by `go`: so that loading, the longest part
-        of a start, happens while the one before it still runs."""
+    async def nursery(self, exchange: Sandbox, port: int, **settings: object) -> Nursery:
+        """Desks on one journal, one after the other, each ready in a moment."""
         given = {"PORT": port, "API_KEY": KEY, "API_URL": exchange.url, **settings}
-        code = "import sys, parallax.server, parallax.cli; sys.stdin.readline() and parallax.cli.main()"
-        return await self._start([sys.executable, "-c", code, "serve"], given, stdin=asyncio.subprocess.PIPE)
+        script = Path(__file__).with_name("nursery.py")
+        return Nursery(await self._start([sys.executable, str(script)], given, asyncio.subprocess.PIPE))
 
     async def sandbox(self, *arguments: object, settle: tuple[float, float] = (0.2, 0.5)) -> Sandbox:
         """A sandbox exchange that answers."""

@@ -17,7 +17,7 @@ from parallax.domain.entities import Order
 from parallax.domain.state import State, fold
 from parallax.domain.transitions import OrderState, QuoteState
 from parallax.ports.codec import decode
-from tests.processes.support import KEY, USERS, Desk, Program, Programs, Sandbox, facts, until
+from tests.processes.support import KEY, USERS, Desk, Programs, Sandbox, facts, until
 
 ROUNDS = 30
 CLIENTS = 20
@@ -25,7 +25,10 @@ QUOTES = (
     6_000  # made ahead, more than are used: the desk reads them once, and every client then takes the next
 )
 BOUND = 110.0  # seconds for all of it; half a minute where nothing else runs
-LIFE = (0.05, 0.6)  # seconds from when a desk answers until it is killed
+LIFE = (
+    0.0,
+    0.5,
+)  # seconds from the first answer to an order, or from the first page, until the desk is killed
 TWICE = 0.3  # the share of quotes on which two orders are tried at the same moment
 
 AT_THE_EXCHANGE = frozenset({OrderState.PENDING, OrderState.COMPLETED, OrderState.FAILED})
@@ -39,6 +42,7 @@ class Crowd:
     quotes: Iterator[str]
     random: Random
     up: asyncio.Event = field(default_factory=asyncio.Event)
+    busy: asyncio.Event = field(default_factory=asyncio.Event)
     told: dict[str, str] = field(default_factory=dict)
     """Order → its quote, for each order that somebody was told of."""
     answers: Counter[int] = field(default_factory=Counter)
@@ -59,6 +63,7 @@ class Crowd:
         except httpx2.TransportError:
             return  # killed: the client knows nothing, and does not try again
         self.answers[answer.status_code] += 1
+        self.busy.set()
         if answer.status_code in (201, 202, 303):
             self.told[answer.headers["location"].rpartition("/")[2]] = quote
 
@@ -69,23 +74,20 @@ class Crowd:
 
 async def killed_in_turn(programs: Programs, exchange: Sandbox, crowd: Crowd, port: int) -> None:
     """Start the desk, let it live for a moment, `kill -9`; `ROUNDS` times."""
-
-    async def warm() -> Program:
-        return await programs.warm_desk(exchange, port=port, PARALLAX_CALLS_PER_SECOND=1000)
-
-    following = await warm()
-    for _ in range(ROUNDS):
-        program, following = following, await warm()
-        program.go()
-        await program.said("desk      ")
-        crowd.up.set()
-        await asyncio.sleep(
-            crowd.random.uniform(*LIFE)
-        )  # not waiting for anything: the moment is to be random
-        crowd.up.clear()
-        await program.kill()
-        assert program.err == [] or all("level=error" not in line for line in program.err), program.err
-    await following.kill()
+    nursery = await programs.nursery(exchange, port, PARALLAX_CALLS_PER_SECOND=1000)
+    try:
+        for day in range(ROUNDS):
+            await nursery.start()
+            crowd.busy.clear()
+            crowd.up.set()
+            if day % 5:  # on the fifth, recovery itself is what is met
+                await crowd.busy.wait()
+            await asyncio.sleep(crowd.random.uniform(*LIFE))  # for nothing: the moment is to be random
+            crowd.up.clear()
+            await nursery.kill()
+    finally:
+        await nursery.kill()
+    assert nursery.program.err == [] or not any("level=error" in line for line in nursery.program.err)
 
 
 async def settled(desk: Desk, exchange: Sandbox) -> bool:

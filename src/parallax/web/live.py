@@ -27,7 +27,7 @@ from parallax.domain.state import Change
 from parallax.ports.journal import Recorded
 from parallax.web import format as shown
 from parallax.web.site import Site, TheSite
-from parallax.web.topics import Topic, topic_of
+from parallax.web.topics import Topic, of_frame, topic_of
 
 BEAT: Final = 20.0
 """Seconds between two signs of life on a quiet stream: about two bytes a second."""
@@ -51,13 +51,20 @@ class Streams:
     async def message(self, site: Site, topic: Topic, record: Recorded) -> bytes:
         """What a change means to a topic, as it is sent: made once, also when many ask at the same moment."""
         key = (topic.key, record.position)
-        made = self._shared.get(key)
-        if made is None:
-            made = asyncio.ensure_future(_rendered(site, topic, record))
-            self._shared[key] = made
-            while len(self._shared) > MAX_SHARED:
-                del self._shared[next(iter(self._shared))]
-        return made.result() if made.done() else await asyncio.shield(made)
+        if (made := self._shared.get(key)) is not None:
+            return made.result() if made.done() else await asyncio.shield(made)
+        made = self._shared[key] = asyncio.get_running_loop().create_future()
+        while len(self._shared) > MAX_SHARED:
+            del self._shared[next(iter(self._shared))]
+        # The first who asks makes it, without a task: it is there before anyone else asks, unless it has to read.
+        try:
+            html = await topic.render(site, record)
+        except BaseException:
+            self._shared.pop(key, None)
+            made.cancel()  # whoever waits is cut off as well, and resumes
+            raise
+        made.set_result(_message("", html, f"{site.boot}.{record.position}") if html else b"")
+        return made.result()
 
 
 @router.get("/live")
@@ -95,20 +102,26 @@ async def _messages(
                 yield _beat(site)  # the exchange's clock may be what has changed
             if not wait:
                 return
-            async for message in _news(site, streams, topic, news):
+            async for message in _until_the_frame_may_change(site, streams, topic, news):
                 yield message
 
 
-async def _news(site: Site, streams: Streams, topic: Topic, news: Subscription) -> AsyncGenerator[bytes]:
-    """The messages of the next moment in which something happens, or a beat when nothing does."""
-    try:
-        async with asyncio.timeout(BEAT):
-            await news.wait()
-    except TimeoutError:
-        yield _beat(site)
-        return
-    for record in news.take().records:
-        yield await streams.message(site, topic, record)
+async def _until_the_frame_may_change(
+    site: Site, streams: Streams, topic: Topic, news: Subscription
+) -> AsyncGenerator[bytes]:
+    """The messages of everything that happens, and a beat whenever nothing does for a while."""
+    while True:
+        try:
+            async with asyncio.timeout(BEAT):
+                await news.wait()
+        except TimeoutError:
+            yield _beat(site)
+            return
+        taken = news.take()
+        for record in taken.records:
+            yield await streams.message(site, topic, record)
+        if taken.signals or any(of_frame(record.change) for record in taken.records):
+            return
 
 
 def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequence[Recorded] | None:
@@ -127,11 +140,6 @@ def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequenc
             newest.pop(key, None)
             newest[key] = record
     return list(newest.values())
-
-
-async def _rendered(site: Site, topic: Topic, record: Recorded) -> bytes:
-    html = await topic.render(site, record)
-    return _message("", html, f"{site.boot}.{record.position}") if html else b""
 
 
 def _beat(site: Site) -> bytes:

@@ -31,7 +31,8 @@ class Topic(Protocol):
         ...
 
 
-def _of_frame(change: Change) -> bool:
+def of_frame(change: Change) -> bool:
+    """Whether a change shows in the frame around every page."""
     return change.paused is not None or change.incident is not None
 
 
@@ -41,7 +42,7 @@ class FrameTopic:
     key = "frame"
 
     def wanted(self, change: Change) -> bool:
-        return _of_frame(change)
+        return of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:  # noqa: ARG002 - a Topic
         return ""
@@ -53,7 +54,7 @@ class UsersTopic:
     key = "users"
 
     def wanted(self, change: Change) -> bool:
-        return change.user is not None or change.order is not None or _of_frame(change)
+        return change.user is not None or change.order is not None or of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
         change = record.change
@@ -72,7 +73,7 @@ class ExchangeTopic:
 
     def wanted(self, change: Change) -> bool:
         ours = change.order is not None and change.order.user_id == self._user_id
-        return ours or change.quote is not None or _of_frame(change)
+        return ours or change.quote is not None or of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
         change, parts = record.change, list[str]()
@@ -98,7 +99,7 @@ class OrdersTopic:
 
     def wanted(self, change: Change) -> bool:
         ours = change.order is not None and change.order.user_id == self._user_id
-        return ours or _of_frame(change)
+        return ours or of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
         order = record.change.order
@@ -114,7 +115,7 @@ class OrderTopic:
         self.key = f"order {user_id} {order_id}"
 
     def wanted(self, change: Change) -> bool:
-        return self._concerns(change) or _of_frame(change)
+        return self._concerns(change) or of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
         order = site.desk.books.order(self._order_id) if self._concerns(record.change) else None

@@ -93,6 +93,48 @@ def test_many_orders_of_one_user_share_a_look(play: Play) -> None:
     play(scenario)
 
 
+def test_orders_of_a_crowd_that_open_in_one_commit_are_all_followed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        at_once: list[int] = []
+        desk.feed.hook(
+            lambda records: at_once.append(sum(bool(r.change.order and r.change.order.open) for r in records))
+        )
+        quotes = [await world.quote(desk) for _ in range(20)]
+        users = (ONE, TWO)
+        await asyncio.gather(
+            *(desk.execute(quote.id, users[n % 2], usd(), "page") for n, quote in enumerate(quotes))
+        )
+        assert max(at_once) > 2  # or this has not been tried
+        for quote in quotes:
+            world.venue.settle(quote.id)
+        await asyncio.sleep(20)
+        assert not desk.books.open_count
+
+    play(scenario)
+
+
+def test_an_order_that_opens_later_and_is_urgent_pulls_the_next_look_forward(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quotes = [await world.quote(desk) for _ in range(3)]
+        await desk.execute(quotes[0].id, ONE, usd(), "page")
+        planned = desk.tracker.next_look(ONE)
+        assert planned is not None
+        await asyncio.sleep(1)
+        await desk.execute(quotes[1].id, ONE, usd(), "page")
+        assert desk.tracker.next_look(ONE) == pytest.approx(planned - 1, abs=0.2)  # not later for the second
+
+        async def lose(_: OrderRequest) -> Outcome:
+            return Unknown("connection_lost", "")
+
+        world.venue.answer = lose
+        await desk.execute(quotes[2].id, ONE, usd(), "page")
+        assert desk.tracker.next_look(ONE) == pytest.approx(0.5, abs=0.1)
+
+    play(scenario)
+
+
 def test_a_used_quote_stays_used_after_a_restart(play: Play) -> None:
     """In the original it became active again."""
 

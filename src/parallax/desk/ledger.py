@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -38,7 +39,8 @@ class Ledger:
         self._quotes: dict[QuoteId, Quote] = {}
         self._orders: dict[OrderId, Order] = {}
         self._incidents: dict[IncidentId, Incident] = {}
-        self._settled_lately: dict[OrderId, float] = {}
+        # Ordered for its ends: taking the oldest out of a plain dictionary searches past all that was taken before.
+        self._settled_lately: OrderedDict[OrderId, float] = OrderedDict()
         self._by_venue_id: dict[VenueOrderId, OrderId] = {}
         self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
         self._last: asyncio.Future[Sequence[Recorded]] | None = None
@@ -89,8 +91,9 @@ class Ledger:
         """
         if self.journal.failed is not None:
             raise self.journal.failed
-        staged = _Staged(self)
-        changes = [staged.fold(fact) for fact in facts]
+        # One fact, which is the usual number, needs no stage.
+        view = _Staged(self) if len(facts) > 1 else None
+        changes = [view.fold(fact) if view else fold(self, fact) for fact in facts]
         for change in changes:
             self._ahead(change)
         written = self._last = self.journal.append(changes)

@@ -129,22 +129,40 @@ class Tracker:
 
     def _heard(self, records: Sequence[Recorded]) -> None:
         """A batch of facts is durable: follow what has opened, forget and learn from what has settled."""
-        touched: set[UserId] = set()
-        loop = asyncio.get_running_loop()
+        # In order: a set's would differ from run to run.
+        opened: dict[OrderId, Order] = {}
+        moved: dict[UserId, None] = {}
+        now = asyncio.get_running_loop().time()
         for record in records:
             order = record.change.order
             if order is None:
                 continue
-            if order.open:
-                self._since.setdefault(order.id, loop.time())
-                touched.add(order.user_id)
+            if order.open and order.id not in self._since:
+                self._since[order.id] = now
+                opened[order.id] = order
+            elif order.open:
+                moved[order.user_id] = None
             elif order.id in self._since:
                 self._learn(order, record)
                 self._since.pop(order.id, None)
                 self._misses.pop(order.id, None)
-                touched.add(order.user_id)
-        for user_id in touched:
+                opened.pop(order.id, None)
+                moved[order.user_id] = None
+        for user_id in moved:
             self._plan(user_id)
+        for order in opened.values():
+            self._expect(order, now)
+
+    def _expect(self, order: Order, now: float) -> None:
+        """An order has opened: the look that is planned will do unless this one wants an earlier look. (Planning anew
+        goes through all of a user's open orders, and a busy user has thousands.)"""
+        watch = self._watches.get(order.user_id)
+        if watch is None:
+            self._plan(order.user_id)
+        elif not watch.reading and not watch.failures:
+            wanted = max(self._next_look(order, now, watch), watch.last_began + self.gap)
+            if wanted < watch.due:
+                self._look_at(order.user_id, watch, wanted, now)
 
     def _learn(self, order: Order, record: Recorded) -> None:
         fact = record.fact
@@ -166,7 +184,9 @@ class Tracker:
             wanted = watch.ended + min(2.0 ** (watch.failures - 1), LONGEST_RETRY)
         else:
             wanted = min(self._next_look(order, now, watch) for order in orders)
-        wanted = max(wanted, watch.last_began + self.gap)
+        self._look_at(user_id, watch, max(wanted, watch.last_began + self.gap), now)
+
+    def _look_at(self, user_id: UserId, watch: _Watch, wanted: float, now: float) -> None:
         watch.due = now + max(0.0, wanted - now) * self._random.uniform(1 - JITTER, 1 + JITTER)
         heapq.heappush(self._heap, (watch.due, user_id))
         self._wake.set()

@@ -183,12 +183,13 @@ class AsyncDesk:
 class AsyncClient(AsyncDesk):
     """A running desk, over HTTP. Close it, or use it as `async with parallax.AsyncClient(url) as desk:`.
 
-    `url` is the desk's address, `timeout` the seconds that it may take to answer. Nothing is sent before the first
+    `url` is the desk's address, `timeout` the seconds that it may take to answer. A desk that cannot be reached is
+    tried again for four seconds, as it may be starting anew, unless `insist` is off. Nothing is sent before the first
     verb. Raises `ValueError` for an address that is none.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = TIMEOUT) -> None:
-        self._http = Http(url, timeout)
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = TIMEOUT, insist: bool = True) -> None:
+        self._http = Http(url, timeout, insist)
         super().__init__(self._http)
 
     @property

@@ -27,15 +27,16 @@ from parallax.domain.identity import QuoteId
 class Client:
     """A running desk, over HTTP. Close it, or use it as `with parallax.Client(url) as desk:`. Threads may share one.
 
-    `url` is the desk's address, `timeout` the seconds that it may take to answer. Nothing is sent before the first
+    `url` is the desk's address, `timeout` the seconds that it may take to answer. A desk that cannot be reached is
+    tried again for four seconds, as it may be starting anew, unless `insist` is off. Nothing is sent before the first
     verb. Raises `ValueError` for an address that is none.
 
     Every verb may raise `DeskUnavailable`; other errors are named where they can occur. Ids may be given as text or as
     the value that has them.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = TIMEOUT) -> None:
-        self._http = BlockingHttp(url, timeout)
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = TIMEOUT, insist: bool = True) -> None:
+        self._http = BlockingHttp(url, timeout, insist)
 
     @property
     def url(self) -> str:

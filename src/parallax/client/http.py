@@ -62,7 +62,7 @@ def _options(timeout: float) -> dict[str, Any]:
     }
 
 
-def _lost(error: httpx2.HTTPError, url: str) -> Lost:
+def _lost(error: httpx2.HTTPError, url: str, insist: bool) -> Lost:
     late = isinstance(error, httpx2.TimeoutException)
     left = not isinstance(error, _NOT_SENT)
     what = (
@@ -70,7 +70,9 @@ def _lost(error: httpx2.HTTPError, url: str) -> Lost:
     )
     hint = "" if left else "; is it running? (parallax serve)"
     # After a whole time-out a further one is not worth waiting for.
-    return Lost(f"The desk at {url.removesuffix(_ROOT)} {what}{hint}", left, again=not (late and left))
+    return Lost(
+        f"The desk at {url.removesuffix(_ROOT)} {what}{hint}", left, again=not late if left else insist
+    )
 
 
 def _too_long() -> Reply:
@@ -86,8 +88,9 @@ def _is_stream(response: httpx2.Response) -> bool:
 class Http:
     """For async programs."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, insist: bool) -> None:
         self.url = base_of(url)
+        self._insist = insist
         self._http = httpx2.AsyncClient(**_options(timeout))
 
     async def ask(self, ask: Ask) -> Reply | Lost:
@@ -103,7 +106,7 @@ class Http:
                         return _too_long()
                 return Reply(response.status_code, bytes(body))
         except httpx2.HTTPError as error:
-            return _lost(error, self.url)
+            return _lost(error, self.url, self._insist)
 
     async def stream(self, ask: Ask) -> AsyncGenerator[bytes | Reply | Lost]:
         """Pieces of a stream until it ends; a `Reply` when it is none, a `Lost` when its connection goes."""
@@ -118,7 +121,7 @@ class Http:
                 async for piece in response.aiter_bytes():
                     yield piece
         except httpx2.HTTPError as error:
-            yield _lost(error, self.url)
+            yield _lost(error, self.url, self._insist)
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -128,8 +131,9 @@ class Http:
 class BlockingHttp:
     """For programs without a loop."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, insist: bool) -> None:
         self.url = base_of(url)
+        self._insist = insist
         self._http = httpx2.Client(**_options(timeout))
 
     def ask(self, ask: Ask) -> Reply | Lost:
@@ -145,7 +149,7 @@ class BlockingHttp:
                         return _too_long()
                 return Reply(response.status_code, bytes(body))
         except httpx2.HTTPError as error:
-            return _lost(error, self.url)
+            return _lost(error, self.url, self._insist)
 
     def stream(self, ask: Ask) -> Generator[bytes | Reply | Lost, None, None]:
         """Pieces of a stream until it ends; a `Reply` when it is none, a `Lost` when its connection goes."""
@@ -159,7 +163,7 @@ class BlockingHttp:
                     return
                 yield from response.iter_bytes()
         except httpx2.HTTPError as error:
-            yield _lost(error, self.url)
+            yield _lost(error, self.url, self._insist)
 
     def close(self) -> None:
         """Let go of every connection."""

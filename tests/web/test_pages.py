@@ -15,6 +15,7 @@ from parallax.domain.entities import User
 from parallax.domain.identity import UserId
 from parallax.ports.receipt import verify
 from parallax.ports.venue import Refused, Unknown
+from tests.desk.conftest import World
 from tests.desk.scripted import ONE, TWO
 from tests.web.conftest import Browser, Play
 
@@ -200,12 +201,26 @@ def test_a_hostile_name_is_only_ever_text(surf: Play) -> None:
     surf(scenario)
 
 
-def test_an_exchange_that_is_down_before_anything_is_known_says_so_and_recovers(surf: Play) -> None:
+def test_an_exchange_that_is_down_from_the_start_is_said_and_recovered_from(surf: Play) -> None:
     async def scenario(browser: Browser) -> None:
-        browser.venue.down = True
-        browser.desk.books.users.retire(ONE)
-        answer = await browser.get(f"/u/{ONE}/orders")
-        assert answer.status_code in (404, 503)
+        world = World()
+        world.venue.down = True
+        desk = await world.desk()
+        early = Browser(world, desk)
+        users = await early.get("/")
+        assert users.status_code == 200
+        assert "Asking the exchange for its users" in users.text
+        assert "The exchange does not answer." in users.text
+        for path in (f"/u/{ONE}/exchange", f"/u/{ONE}/orders", f"/u/{ONE}/orders/some"):
+            answer = await early.get(path)
+            assert answer.status_code == 503
+            assert "data-again" in answer.text, "it tries again by itself"
+            assert "retry-after" in answer.headers
+        world.venue.down = False
+        await asyncio.sleep(60)
+        assert (await early.get(f"/u/{ONE}/exchange")).status_code == 200
+        assert f'id="user-{ONE}"' in (await early.get("/")).text
+        await desk.stop()
 
     surf(scenario)
 

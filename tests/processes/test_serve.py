@@ -193,6 +193,15 @@ async def test_a_stop_does_not_wait_for_ever_and_a_second_signal_hastens_it(prog
     assert sorted(request["quote_id"] for request in requests) == sorted([first, second])
 
 
+async def test_a_stop_needs_nobody_to_listen(programs: Programs) -> None:
+    """Whatever showed the desk's words may be gone: a closed terminal, a pipe that was read to its end."""
+    desk = await programs.desk(None)
+    pipe = desk.program.process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+    pipe.close()
+    assert await desk.program.terminate() == 0
+    assert desk.program.err == []
+
+
 async def test_a_second_process_on_one_journal_is_refused_in_one_line(programs: Programs) -> None:
     desk = await programs.desk(None)
     pid = desk.program.process.pid

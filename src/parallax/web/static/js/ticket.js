@@ -71,11 +71,17 @@ function update(form, side) {
   button(form, result);
 }
 
+/** Plain digits, grouped as the viewer groups them; every digit stays, as the browser is given a string. */
+function grouped(value) {
+  const digits = { minimumFractionDigits: value.scale, maximumFractionDigits: value.scale };
+  return new Intl.NumberFormat(navigator.languages, digits).format(plain(value));
+}
+
 function button(form, result) {
   const words = form.querySelector("[data-words]");
   if (!words) return;
   const { from, to } = form.dataset;
-  words.textContent = result ? `Send ${plain(result.sent)} ${from} for ${plain(result.received)} ${to}` : "Place order";
+  words.textContent = result ? `Send ${grouped(result.sent)} ${from} for ${grouped(result.received)} ${to}` : "Place order";
 }
 
 document.addEventListener("input", (event) => {

@@ -94,17 +94,19 @@ _HOMES: Final = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # `import parallax` costs nothing: `parallax --help` and whoever wants one name of many do not pay for the rest.
-    from importlib import import_module
+if not TYPE_CHECKING:  # or a type checker would take any name for one of ours
 
-    if name == "facts":
-        return import_module("parallax.domain.facts")
-    for home, names in _HOMES.items():
-        if name in names:
-            found = globals()[name] = getattr(import_module(home), name)
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # `import parallax` costs nothing: `parallax --help` and whoever wants one name of many do not pay for the rest.
+        from importlib import import_module
+
+        if name == "facts":
+            return import_module("parallax.domain.facts")
+        for home, names in _HOMES.items():
+            if name in names:
+                found = globals()[name] = getattr(import_module(home), name)
+                return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

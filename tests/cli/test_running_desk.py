@@ -290,6 +290,29 @@ def test_the_board_shows_quotes_and_orders_and_ends_with_ctrl_c(served: Running)
     assert "Traceback" not in board.shown
 
 
+def test_progress_is_shown_on_a_terminal_until_the_order_has_settled(served: Running) -> None:
+    with Client(served.url) as desk:
+        user, quote = desk.users()[2], desk.request_quote()
+    with Terminal(served, "order", quote.id, user.email, "2.00", "--wait") as waiting:
+        waiting.shows("pending, ")
+        served.settle(user.id)
+        waiting.shows("completed")
+        assert waiting.ended() == 0
+    assert "Traceback" not in waiting.shown
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_order(served: Running) -> None:
+    with Client(served.url) as desk:
+        user, quote = desk.users()[1], desk.request_quote()
+        with Terminal(served, "order", quote.id, user.id, "2.00", "--wait") as waiting:
+            waiting.shows("pending, ")
+            waiting.process.send_signal(signal.SIGINT)
+            waiting.shows("goes on without you")
+            assert waiting.ended() == 130
+        assert "Traceback" not in waiting.shown
+        assert desk.quote(quote).order_id is not None
+
+
 def test_the_console_has_a_connected_desk(served: Running) -> None:
     with Terminal(served, "console") as console:
         console.shows("desk.<Tab>")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from simulation import rules
 from simulation.defects import DEFECTS
-from tests.simulation.test_seeds import simulate
-
-ROOT = Path(__file__).parents[2]
+from tests.simulation.support import ROOT, simulate
 
 WITHIN = 500
 """Seeds in which each must be found."""
@@ -44,3 +41,12 @@ def test_every_rule_has_its_promise() -> None:
 def test_nothing_of_it_is_in_the_package() -> None:
     for source in (ROOT / "src").rglob("*.py"):
         assert "simulation.defects" not in source.read_text("utf-8"), source
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    page = (ROOT / "docs/guarantees.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    there = set(re.findall(r"def (test_\w+)", sources))
+    assert named - there == set()
+    assert len(named) > 20

@@ -10,11 +10,12 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError, NotFound
 from parallax.web import live, trouble
-from parallax.web.api import Beside, create_api
+from parallax.web.api import Api, create_api
 from parallax.web.guard import BodyTooLarge, Guard
 from parallax.web.metrics import metrics_router
 from parallax.web.pages import exchange, operations, order, orders, ticket, users
@@ -25,6 +26,19 @@ PAGES: Final = (users.router, exchange.router, ticket.router, orders.router, ord
 """The pages' routers. The JSON API stands in `parallax.web.api`, beside them."""
 
 
+class Application(FastAPI):
+    """The pages' framework, and beside it the API, which has a door of its own and passes through none of it."""
+
+    api: Api | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a call to whom it belongs."""
+        if self.api is not None and self.api.serves(scope):
+            await self.api(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(
     desk: Desk,
     *,
@@ -32,20 +46,19 @@ def create_app(
     operations: OperationsView | None = None,
     metrics: CollectorRegistry | None = None,
     allowed_hosts: Iterable[str] = (),
-) -> FastAPI:
+) -> Application:
     """The application over `desk`, which whoever calls this starts and stops.
 
     `drill` is the sandbox's faults, where there is a sandbox; `operations` what the venue's adapter knows of its
     calls. With `metrics`, what is in that registry and the desk's own figures are at `/metrics`. `allowed_hosts`
     are names by which the desk may be asked for besides those of this machine.
     """
-    app = FastAPI(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
+    app = Application(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = Site(desk, drill, operations)
     app.state.streams = live.Streams()
     hosts = tuple(allowed_hosts)
     app.add_middleware(Guard, hosts=hosts)
-    # In front of the pages' middleware: the API has a door of its own.
-    app.add_middleware(Beside, api=create_api(desk, site=app.state.site, hosts=hosts))
+    app.api = create_api(desk, site=app.state.site, hosts=hosts)
     app.add_exception_handler(DeskError, trouble.desk_error)
     app.add_exception_handler(HTTPException, trouble.http_error)
     app.add_exception_handler(BodyTooLarge, trouble.too_large)

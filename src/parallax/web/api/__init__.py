@@ -1,8 +1,8 @@
 """The JSON API in the exchange's own dialect, and the event stream.
 
-app.add_middleware(Beside, api=create_api(desk))
+An ASGI application: `api = create_api(desk)` serves what it says that it `serves`.
 """
 
-from parallax.web.api.app import Api, Beside, create_api
+from parallax.web.api.app import Api, create_api
 
-__all__ = ["Api", "Beside", "create_api"]
+__all__ = ["Api", "create_api"]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError
@@ -75,6 +75,10 @@ class Api:
             ]
         )
 
+    def serves(self, scope: Scope) -> bool:
+        """Whether a call is the API's: it stands in front of whatever serves the rest."""
+        return scope["type"] == "http" and scope["path"].startswith(_BELOW)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call. What goes wrong once an answer has begun ends its connection; everything else is answered."""
         if scope["type"] != "http":
@@ -109,19 +113,6 @@ class Api:
             f"This call takes {allowed}.",
             headers=((b"allow", allowed.encode()),),
         )
-
-
-class Beside:
-    """ASGI middleware that has the API answer below its root, before the pages' own middleware is asked."""
-
-    def __init__(self, app: ASGIApp, api: Api) -> None:
-        self._app = app
-        self._api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the call to whom it belongs."""
-        ours = scope["type"] == "http" and scope["path"].startswith(_BELOW)
-        await (self._api if ours else self._app)(scope, receive, send)
 
 
 _BELOW: Final = ROOT + "/"

@@ -129,9 +129,13 @@ def practice(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], i
         yield f"http://localhost:{port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(chromium_launch: dict[str, Any]) -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """One Chromium for a module's tests.
+
+    No longer than that: the synchronous driver keeps an event loop running in this process, under which no
+    asynchronous test of another module can run.
+    """
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**chromium_launch)

@@ -115,6 +115,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     get_debug = staticmethod(bool)  # pyright: ignore[reportAssignmentType]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._killed and "never retrieved" in str(context.get("message")):
+            return  # whoever would have looked is dead
         error = context.get("exception")
         self.troubles.append(f"{context.get('message')}: {error!r}")
 

@@ -180,6 +180,27 @@ def test_the_quote_of_an_order_placed_elsewhere_is_looked_up_in_a_list_that_is_n
     play(scenario)
 
 
+def test_our_order_is_found_also_behind_another_on_its_quote(play: Play) -> None:
+    """A venue that lets two orders on one quote is shown, and ours is not taken for refused because of the other."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def answer(request: OrderRequest) -> Outcome:
+            world.venue.place(request.quote_id, request.user_id, "7")
+            world.venue.place(request.quote_id, request.user_id, request.amount)
+            return await used_already(request)
+
+        world.venue.answer = answer
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        assert order.state is OrderState.PENDING
+        assert len(desk.books.open_incidents()) == 1
+        await desk.stop()
+
+    play(scenario)
+
+
 def test_an_order_does_not_vanish_because_this_machines_clock_was_set(play: Play) -> None:
     async def scenario(world: World) -> None:
         desk = await world.desk()

@@ -121,12 +121,17 @@ class _Reading:
         self._used: dict[QuoteId, VenueOrderId] = {}
 
     def facts(self) -> list[Fact]:
+        unfamiliar: list[VenueOrder] = []
         for listed in {order.id: order for order in self._read.orders}.values():
             known = self._head.order_at_venue(listed.id)
             if known is not None:
                 self._known(known, listed)
             else:
-                self._unfamiliar(listed)
+                unfamiliar.append(listed)
+        # Ours first: that another order used our quote says something only if ours is not in the list beside it.
+        unfamiliar.sort(key=lambda listed: self._lost_one(listed) is None)
+        for listed in unfamiliar:
+            self._unfamiliar(listed)
         for order in self._head.books.open_orders(self._read.user_id):
             current = self._head.order(order.id)
             if current is not None and current.open and current.id not in self._concluded:
@@ -169,7 +174,7 @@ class _Reading:
             return  # its answer is on the way and says more than this list
         self._two_on_one_quote(listed)
         self._used[listed.quote_id] = listed.id
-        ours = next((o for o in own if o.state is OrderState.UNKNOWN and _is_ours(o, listed)), None)
+        ours = self._lost_one(listed)
         if ours is not None and ours.id not in self._concluded:
             self._concluded.add(ours.id)
             self._facts.append(OrderFound(self._now, ours.id, ours.quote_id, listed.id))
@@ -178,6 +183,11 @@ class _Reading:
         self._adopt(listed)
         for order in own:
             self._beside(order, listed)
+
+    def _lost_one(self, listed: VenueOrder) -> Order | None:
+        """The unknown order of ours that a listed one is."""
+        own = self._head.orders_on(listed.quote_id)
+        return next((o for o in own if o.state is OrderState.UNKNOWN and _is_ours(o, listed)), None)
 
     def _adopt(self, listed: VenueOrder) -> None:
         """Placed elsewhere: take it in under the venue's id."""

@@ -144,7 +144,8 @@ class Checker:
         for order in self._orders:
             if order.venue_order_id is not None:
                 by_venue_id.setdefault(order.venue_order_id, []).append(order)
-        makers = {d.made: d.order_id for d in self._witness.departures if d.made}
+        denied = {order.id for order in self._orders if self._denied_by_the_venue(order)}
+        makers = {d.made: d.order_id for d in self._witness.departures if d.made and d.order_id not in denied}
         for venue in self._exchange.orders.values():
             known = by_venue_id.pop(venue.id, [])
             self._expect(
@@ -194,6 +195,8 @@ class Checker:
                 there, NOTHING_LOST_OR_INVENTED, f"order {order.id} is {order.state} and not at the venue"
             )
         elif order.state in NEVER_PLACED:
+            if made and self._denied_by_the_venue(order):
+                return
             self._expect(
                 not made,
                 UNKNOWN_IS_NOT_FAILED,
@@ -208,6 +211,14 @@ class Checker:
                 FORWARD_ONLY,
                 f"order {order.id} was told as {told}, is {order.state}",
             )
+
+    def _denied_by_the_venue(self, order: Order) -> bool:
+        """Whether a venue that carried out two orders on one quote (against assumption 1) showed the other one first
+        and refused ours: what came to light later must be an incident."""
+        on_quote = [one for one in self._exchange.orders.values() if one.quote_id == order.quote_id]
+        kind = IncidentKind.ORDER_AFTER_ABSENCE
+        told = any(one.kind is kind and one.order_id == order.id for one in self._life.desk.books.incidents)
+        return order.state is S.REFUSED and len(on_quote) > 1 and told
 
     def _money_is_exact(self, order: Order) -> None:
         quote = self._exchange.quotes.get(order.quote_id)
@@ -296,6 +307,8 @@ class Checker:
                     raised.add(incident.quote_id or "")
                 case IncidentKind.ORDER_UNDER_ANOTHER_USER:
                     cause = any(venue.elsewhere and venue.user_id != incident.user_id for venue in orders)
+                case IncidentKind.ORDER_AFTER_ABSENCE:
+                    cause = order is not None and len(orders) > 1 and self._denied_by_the_venue(order)
                 case _:
                     cause = False
             self._expect(cause, INCIDENTS_ARE_TRUE, f"{incident.kind} without a cause: {incident.words}")

@@ -185,8 +185,9 @@ def when_told(world: World, order: Order) -> None:
     _seen(world, order)
     if order.state in NEVER_PLACED:
         made = [d.made for d in witness.departures if d.order_id == order.id and d.made]
+        doubled = [one for one in world.exchange.orders.values() if one.quote_id == order.quote_id]
         witness.expect(
-            not made,
+            not made or len(doubled) > 1,  # such a venue breaks assumption 1: judged at the end
             UNKNOWN_IS_NOT_FAILED,
             f"order {order.id} was reported as {order.state} and is {made} at the venue",
         )

@@ -150,7 +150,8 @@ class Feed:
     def __init__(self, position: int = 0) -> None:
         self.position = position
         self._recent: deque[Recorded] = deque(maxlen=MAX_REPLAY)
-        self._subscriptions: set[Subscription] = set()
+        # A dict and not a set: told in the order in which they came, the same in every run.
+        self._subscriptions: dict[Subscription, None] = {}
         self._hooks: list[Callable[[Sequence[Recorded]], None]] = []
 
     @property
@@ -170,12 +171,12 @@ class Feed:
     ) -> Subscription:
         """Listen from now on. Use as a context manager, or `drop` it."""
         subscription = Subscription(self, wanted, key, limit)
-        self._subscriptions.add(subscription)
+        self._subscriptions[subscription] = None
         return subscription
 
     def drop(self, subscription: Subscription) -> None:
         """Stop listening."""
-        self._subscriptions.discard(subscription)
+        self._subscriptions.pop(subscription, None)
 
     def tell(self, records: Sequence[Recorded]) -> None:
         """Tell a batch of durable records to everyone."""

@@ -57,7 +57,8 @@ class Supervisor:
         self._clock = clock
         self._random = random
         self._duties: dict[str, tuple[DutyReport, asyncio.Task[None]]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # A dict and not a set: ended in the order in which they began, the same in every run.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self.failed_tasks = 0
 
     def duty(self, name: str, purpose: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -69,8 +70,8 @@ class Supervisor:
     def task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run one piece of work. Its failure is logged; awaiting the task is optional."""
         task = asyncio.create_task(self._watch(name, work), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda task: self._tasks.pop(task, None))
         return task
 
     @property

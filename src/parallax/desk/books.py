@@ -63,15 +63,16 @@ class Books:
             if (quote := self.quotes.get(quote_id))
         ]
 
-    def young_quotes(self, venue_now: datetime) -> list[Quote]:
+    def young_quotes(self, venue_now: datetime, limit: int, offset: int = 0) -> list[Quote]:
         """Quotes whose time has not run out by the venue's clock, newest first."""
+        return self.newest_quotes(max(0, min(limit, self.young_count(venue_now) - offset)), offset)
+
+    def young_count(self, venue_now: datetime) -> int:
+        """How many quotes' time has not run out by the venue's clock."""
         since = venue_now - QUOTE_VALIDITY
-        start = bisect_left(self._quotes_by_time, (since + timedelta(microseconds=1),))
-        return [
-            quote
-            for *_, quote_id in reversed(self._quotes_by_time[start:])
-            if (quote := self.quotes.get(quote_id))
-        ]
+        return len(self._quotes_by_time) - bisect_left(
+            self._quotes_by_time, (since + timedelta(microseconds=1),)
+        )
 
     def quote_before(self, quote: Quote) -> Quote | None:
         """The quote that was created last before another."""

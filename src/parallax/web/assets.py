@@ -35,6 +35,7 @@ STYLES: Final = (
 MODULES: Final = (
     "main",
     "clock",
+    "desk",
     "dialog",
     "elements",
     "filters",

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from parallax.desk.feed import FeedClosed, SubscriberTooSlow, Subscription, newest_of_entity
+from parallax.desk.feed import FeedClosed, SubscriberTooSlow, newest_of_entity
 from parallax.domain.errors import NotFound
 from parallax.domain.identity import is_identifier
 from parallax.domain.state import Change
@@ -31,6 +31,10 @@ from parallax.web.topics import Topic, of_frame, topic_of
 
 BEAT: Final = 20.0
 """Seconds between two signs of life on a quiet stream: about two bytes a second."""
+
+GATHER: Final = 0.008
+"""Seconds in which what happens is gathered, so that an order that is claimed, sent and accepted in one breath is
+told once: telling two hundred viewers takes longer than this."""
 
 MAX_STREAMS: Final = 2_000
 """Streams open at one time; each costs a connection and some 30 KB."""
@@ -47,6 +51,19 @@ class Streams:
     def __init__(self) -> None:
         self.open = 0
         self._shared: dict[tuple[str, int], asyncio.Future[bytes]] = {}
+        self._gathering: asyncio.Event | None = None
+
+    async def gathered(self) -> None:
+        """Wait a moment for more to happen; everyone who waits goes on at once, with one timer."""
+        if self._gathering is None:
+            self._gathering = asyncio.Event()
+            asyncio.get_running_loop().call_later(GATHER, self._let_go)
+        await self._gathering.wait()
+
+    def _let_go(self) -> None:
+        if self._gathering is not None:
+            self._gathering.set()
+            self._gathering = None
 
     async def message(self, site: Site, topic: Topic, record: Recorded) -> bytes:
         """What a change means to a topic, as it is sent: made once, also when many ask at the same moment."""
@@ -98,30 +115,22 @@ async def _messages(
         while True:
             if (current := site.frame()).digest != frame:
                 frame = current.digest
-                yield _message("", current.html)
-                yield _beat(site)  # the exchange's clock may be what has changed
+                yield _message("", current.html) + _beat(site)  # the exchange's clock may be what has changed
             if not wait:
                 return
-            async for message in _until_the_frame_may_change(site, streams, topic, news):
-                yield message
-
-
-async def _until_the_frame_may_change(
-    site: Site, streams: Streams, topic: Topic, news: Subscription
-) -> AsyncGenerator[bytes]:
-    """The messages of everything that happens, and a beat whenever nothing does for a while."""
-    while True:
-        try:
-            async with asyncio.timeout(BEAT):
-                await news.wait()
-        except TimeoutError:
-            yield _beat(site)
-            return
-        taken = news.take()
-        for record in taken.records:
-            yield await streams.message(site, topic, record)
-        if taken.signals or any(of_frame(record.change) for record in taken.records):
-            return
+            look_at_frame = False
+            while not look_at_frame:
+                try:
+                    async with asyncio.timeout(BEAT):
+                        await news.wait()
+                except TimeoutError:
+                    yield _beat(site)
+                    break
+                await streams.gathered()
+                taken = news.take()
+                told = [await streams.message(site, topic, record) for record in taken.records]
+                yield b"".join(told)
+                look_at_frame = bool(taken.signals) or any(of_frame(each.change) for each in taken.records)
 
 
 def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequence[Recorded] | None:

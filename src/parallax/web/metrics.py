@@ -31,7 +31,7 @@ class DeskCollector(Collector):
             (
                 "live_quotes",
                 "Quotes whose time has not run out.",
-                len(desk.books.young_quotes(desk.venue_now())),
+                desk.books.young_count(desk.venue_now()),
             ),
             ("known_quotes", "Quotes kept in memory.", len(desk.books.quotes)),
             ("known_orders", "Orders kept in memory.", len(desk.books.orders)),

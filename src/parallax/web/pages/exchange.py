@@ -13,8 +13,11 @@ from parallax.domain.identity import UserId
 from parallax.web import views
 from parallax.web.site import Site, TheSite, by_page, fragments, go, partial, wants_fragments
 
-LIVE_ROWS: Final = 60
-"""Quotes shown at first, and added whenever the end of the list comes into view."""
+FIRST_ROWS: Final = 24
+"""Quotes in the page itself: what a tall window shows, so that they are on screen soon."""
+
+MORE_ROWS: Final = 80
+"""Quotes added whenever the end of the list comes near."""
 
 PAST_ROWS: Final = 30
 """Past quotes on one page."""
@@ -38,17 +41,17 @@ async def desk_fields(site: Site, user: User) -> dict[str, Any]:
     """What the desk shows; the ticket's page shows it behind the ticket."""
     await site.desk.know_orders(user.id)
     at = site.at()
-    young = site.desk.books.young_quotes(site.desk.venue_now())
-    past = await site.desk.past_quotes(len(young), 1)
+    now = site.desk.venue_now()
+    live_count = site.desk.books.young_count(now)
+    past = await site.desk.past_quotes(live_count, 1)
     return {
         "at": at,
         "live": f"page=exchange&user={user.id}",
         "user": user,
         "section": "exchange",
-        "rows": views.quote_rows(site, young[:LIVE_ROWS], user.id),
-        "next_offset": LIVE_ROWS if len(young) > LIVE_ROWS else None,
-        "live_count": len(young),
-        "past_count": max(0, past.total - len(young)),
+        "rows": views.quote_rows(site, site.desk.books.young_quotes(now, FIRST_ROWS), user.id),
+        "next_offset": _after(0, FIRST_ROWS, live_count),
+        "past_count": max(0, past.total - live_count),
         "chart": views.rate_chart(site),
         "recent": "".join(views.recent_row(site, order) for order in _recent(site, user.id)),
         "quotes_age": site.desk.quotes_age,
@@ -61,17 +64,16 @@ async def desk_fields(site: Site, user: User) -> dict[str, Any]:
 async def more_live(user_id: str, site: TheSite, offset: Offset = 0) -> HTMLResponse:
     """Further quotes whose time has not run out, for the end of the list."""
     user = await site.user(user_id)
-    young = site.desk.books.young_quotes(site.desk.venue_now())
-    return _part(
-        site, user, young[offset : offset + LIVE_ROWS], "live", _after(offset, LIVE_ROWS, len(young))
-    )
+    now = site.desk.venue_now()
+    further = _after(offset, MORE_ROWS, site.desk.books.young_count(now))
+    return _part(site, user, site.desk.books.young_quotes(now, MORE_ROWS, offset), "live", further)
 
 
 @router.get("/u/{user_id}/quotes/past")
 async def past(user_id: str, site: TheSite, offset: Offset = 0) -> HTMLResponse:
     """A page of the quotes whose time has run out."""
     user = await site.user(user_id)
-    young = len(site.desk.books.young_quotes(site.desk.venue_now()))
+    young = site.desk.books.young_count(site.desk.venue_now())
     page = await site.desk.past_quotes(young + offset, PAST_ROWS)
     further = None if page.next_offset is None else page.next_offset - young
     return _part(site, user, page.items, "past", further)

@@ -1,39 +1,26 @@
-// The page's scripts, each with one subject.
+// Where the page's scripts begin: after its first paint, which needs none of them.
 
-import "./clock.js";
-import "./elements.js";
-import "./swaps.js";
-import "./filters.js";
-import "./keys.js";
-import "./notices.js";
-import "./ticket.js";
-import "./dialog.js";
-import "./live.js";
-
-// A quote whose time has run out leaves the list of good ones after a moment, by the clock alone.
-document.addEventListener("phase", ({ target, detail }) => {
-  const row = target.closest("#quote-rows > .quote");
-  if (!row || detail.phase !== "over") return;
-  setTimeout(
-    () => {
-      if (!row.isConnected || row.contains(document.activeElement) || row.dataset.phase !== "over") return;
-      row.remove();
-      const count = document.getElementById("past-count");
-      if (count) count.textContent = String(Number(count.textContent) + 1);
-    },
-    detail.first ? 0 : 6000,
-  );
+/** The first paint, or a moment where nothing is painted because nobody looks. */
+const painted = new Promise((go) => {
+  requestAnimationFrame(() => setTimeout(go));
+  setTimeout(go, 200);
 });
 
-document.getElementById("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  const dark = root.dataset.theme
-    ? root.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  try {
-    localStorage.setItem("theme", root.dataset.theme);
-  } catch {
-    // Storage may be forbidden: the choice then lasts for this page.
-  }
-});
+/** A classic script of this site, run. */
+function run(address) {
+  return new Promise((done, failed) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = done;
+    script.onerror = failed;
+    document.head.append(script);
+  });
+}
+
+await painted;
+await run(new URL("../vendor/htmx.min.js", import.meta.url));
+await import("./clock.js");
+await import("./elements.js");
+await Promise.all(
+  ["swaps", "filters", "keys", "notices", "ticket", "dialog", "desk", "live"].map((name) => import(`./${name}.js`)),
+);

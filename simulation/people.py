@@ -60,7 +60,7 @@ class Crowd:
     async def _work(self, who: str) -> None:
         loop, plan, random = self._world.loop, self._world.plan, self._random
         while loop.time() < plan.active:
-            await asyncio.sleep(random.choice((0.5, 15.0, 40.0, 80.0)) * random.random())
+            await asyncio.sleep(random.choice((0.5, 10.0, 30.0, 60.0)) * random.random())
             if self._world.life is None:
                 await asyncio.sleep(3.0)
                 continue

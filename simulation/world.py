@@ -53,20 +53,22 @@ class Gone(Exception):
     """The desk went away before it answered: the page shows an error, the order's fate is in the journal."""
 
 
-class DeskClock:
-    """The desk machine's clock: it may be wrong, and be set."""
+class WallClock:
+    """A machine's clock: it may be wrong, and be set."""
 
-    def __init__(self, loop: SimulatedLoop, skew: float) -> None:
+    def __init__(self, loop: SimulatedLoop, skew: float = 0.0) -> None:
         self.skew = skew
-        self._loop = loop
+        self.monotonic = loop.time
+        """The loop's seconds, which nobody sets."""
+        self._read_at = -1.0
+        self._read = EPOCH
 
     def now(self) -> datetime:
-        """The wall clock."""
-        return EPOCH + timedelta(seconds=self._loop.time() + self.skew)
-
-    def monotonic(self) -> float:
-        """The loop's seconds."""
-        return self._loop.time()
+        """What it shows."""
+        at = self.monotonic() + self.skew
+        if at != self._read_at:  # it is read again and again at one instant
+            self._read_at, self._read = at, EPOCH + timedelta(seconds=at)
+        return self._read
 
 
 class Life:
@@ -92,7 +94,7 @@ class World:
         self.context = Context()
         pairs = self.random.sample(list(RATES), self.random.randint(1, 2))
         self.exchange = Exchange(
-            clock=lambda: EPOCH + timedelta(seconds=self.loop.time()),
+            clock=WallClock(self.loop).now,
             seed=plan.seed,
             settings=SandboxSettings(
                 pairs=tuple(pairs),
@@ -108,7 +110,7 @@ class World:
             self.loop, create_app(self.exchange, API_KEY), plan, self.witness, self.context
         )
         self.disk = Disk(self.loop, plan, self.witness)
-        self.clock = DeskClock(self.loop, plan.desk_skew)
+        self.clock = WallClock(self.loop, plan.desk_skew)
         self.life: Life | None = None
         self.lives = 0
         self.shown: dict[OrderId, OrderState] = {}
@@ -288,8 +290,7 @@ class World:
                 continue
             if settled_at is None:
                 settled_at = self.loop.time()
-            since = settled_at + 60.0
-            read = {shown.user_id for shown in self.witness.lists if shown.asked > since}
+            read = {shown.user_id for shown in self.witness.lists if shown.asked > settled_at}
             if read >= self.exchange.users.keys():
                 await asyncio.sleep(1.0)
                 return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
@@ -125,3 +126,10 @@ def chromium_launch() -> dict[str, Any]:
     path = find_chromium()
     assert path is not None, "only a test marked `browser` may ask for it"
     return {"executable_path": path, "args": list(CHROMIUM_ARGS), "headless": True}
+
+
+@pytest.fixture(autouse=True)
+def plain_logging() -> Iterator[None]:
+    """A program that a test ran in this process logs to that test's captured output, which is closed after it."""
+    yield
+    structlog.reset_defaults()

@@ -2,6 +2,8 @@
 // `data-order` says. A list that shows a part only (`data-window`) takes no row from beyond its end, a filtered one
 // (`data-refetch`) asks the server instead, and `data-limit` bounds one that grows.
 
+const FRESH = 1200; // how long a new row stands out
+
 let morph;
 
 function fragmentOf(row) {
@@ -45,6 +47,7 @@ htmx.registerExtension("parallax-upsert", {
         const placed = place(list, row);
         if (placed) {
           placed.classList.add("fresh");
+          setTimeout(() => placed.classList.remove("fresh"), FRESH);
           touched.push(placed);
         }
       }

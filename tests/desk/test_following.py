@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from parallax.desk import reconciliation
 from parallax.domain.errors import NotFound, VenueUnavailable
-from parallax.domain.facts import IncidentKind
+from parallax.domain.facts import IncidentKind, OrdersRead
 from parallax.domain.identity import OrderId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
 from parallax.ports.venue import OrderRequest, Outcome, Unknown, VenueOrderStatus
@@ -89,6 +90,39 @@ def test_many_orders_of_one_user_share_a_look(play: Play) -> None:
         assert world.calls("orders") <= 3
         await asyncio.sleep(30)
         assert world.calls("orders") <= 4  # nothing is followed any more
+
+    play(scenario)
+
+
+def test_what_has_settled_and_looks_the_same_is_not_looked_through_again_until_it_looks_otherwise(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_through: list[str] = []
+    known = reconciliation._Reading._known
+
+    def noted(self: Any, order: Any, listed: Any) -> None:
+        looked_through.append(listed.quote_id)
+        known(self, order, listed)
+
+    monkeypatch.setattr(reconciliation._Reading, "_known", noted)
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        old, young = await world.quote(desk), await world.quote(desk)
+        await desk.execute(old.id, ONE, usd(), "page")
+        world.venue.settle(old.id)
+        await asyncio.sleep(30)
+        assert not desk.books.open_count
+        looked_through.clear()
+        await desk.execute(young.id, ONE, usd(), "page")
+        await asyncio.sleep(30)
+        assert set(looked_through) == {young.id}
+        reads = [stored.fact for stored in await desk.facts(0, 1_000) if isinstance(stored.fact, OrdersRead)]
+        assert reads[-1].listed == 2  # the list is still known to be whole
+        world.venue.settle(old.id, VenueOrderStatus.FAILED)
+        await asyncio.sleep(60)
+        (incident,) = desk.books.open_incidents()
+        assert (incident.kind, incident.quote_id) == (IncidentKind.SETTLED_ORDER_CHANGED, old.id)
 
     play(scenario)
 

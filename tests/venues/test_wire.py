@@ -150,6 +150,25 @@ class TestOrdersAndUsers:
         with pytest.raises(VenueMisbehaved, match="from_amount"):
             wire.read_order("GET /orders/:id", order_with(from_amount=amount))
 
+    def test_a_settled_order_that_looks_the_same_is_the_same_object(self) -> None:
+        """By which those who have looked at it before can tell that there is nothing new."""
+
+        def read(**changes: object) -> object:
+            return wire.read_order("GET /orders/:id", order_with(**{"status": "completed", **changes}))
+
+        assert read() is read()
+        others = (
+            {"status": "failed"},
+            {"from_amount": "100.5"},
+            {"quote_id": "q-2"},
+            {"user_id": "u-2"},
+            {"id": "o-2"},
+        )
+        for other in others:
+            assert read(**other) is not read()
+            assert read(**other) != read()
+        assert read(status="pending") is not read(status="pending")
+
     def test_a_status_of_other_words_is_refused(self) -> None:
         with pytest.raises(VenueMisbehaved, match="status"):
             wire.read_order("GET /orders/:id", order_with(status="cancelled"))

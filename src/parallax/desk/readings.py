@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from parallax.desk.ledger import Ledger
-from parallax.desk.reconciliation import OrdersList, orders_facts, quotes_facts, users_facts
+from parallax.desk.reconciliation import OrdersList, alike, orders_facts, quotes_facts, users_facts
 from parallax.domain.errors import VenueUnavailable
 from parallax.domain.facts import OrdersRead
-from parallax.domain.identity import OrderId, QuoteId, UserId
+from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.transitions import OrderState
 from parallax.ports.clock import Clock
 from parallax.ports.venue import Purpose, Venue, VenueOrder
@@ -44,6 +44,8 @@ class Readings:
         self._orders_age: dict[UserId, Age] = {}
         self._under_way: dict[UserId, asyncio.Future[None]] = {}
         self._seen_pending: dict[UserId, dict[OrderId, datetime]] = {}
+        # What a user's list has shown as it is known here, settled: the very objects that it was found alike in.
+        self._alike: dict[UserId, dict[VenueOrderId, VenueOrder]] = {}
 
     def orders_age(self, user_id: UserId) -> Age:
         """The age of a user's list of orders."""
@@ -107,15 +109,24 @@ class Readings:
         except VenueUnavailable as error:
             self._ledger.record(OrdersRead(self._clock.now(), user_id, began_at, 0, error.words))
             raise
-        await self._recall(listed)
+        newest = {order.id: order for order in listed}
+        found_alike = self._alike.setdefault(user_id, {})
+        # A list is full, and most of it has been looked through before: an exchange shows every order for ever.
+        telling = [order for order in newest.values() if found_alike.get(order.id) is not order]
+        await self._recall(telling)
         # The answer itself has told the venue's time, so the beginning is reckoned back from now (rule 8).
         elapsed = timedelta(seconds=loop.time() - began)
         now, uncertainty = self._venue.clock.now(), self._venue.clock.uncertainty
         earliest, latest = now - uncertainty - elapsed, now + uncertainty
         seen_pending = self._seen_pending.get(user_id, {})
-        read = OrdersList(user_id, listed, began_at, began, earliest, latest, seen_pending)
+        read = OrdersList(user_id, telling, len(listed), began_at, began, earliest, latest, seen_pending)
         written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
         self._note_pending(user_id, began_at)
+        self._alike[user_id] = {
+            order.id: order
+            for order in newest.values()
+            if found_alike.get(order.id) is order or alike(self._ledger.order_at_venue(order.id), order)
+        }
         await asyncio.shield(written)
 
     async def _recall(self, listed: Sequence[VenueOrder]) -> None:

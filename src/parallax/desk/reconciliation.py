@@ -6,7 +6,7 @@ news makes no fact, and a contradiction makes an incident, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -56,7 +56,10 @@ class OrdersList:
     """
 
     user_id: UserId
-    orders: Sequence[VenueOrder]
+    orders: Collection[VenueOrder]
+    """Those that there is something to conclude from: all but those that have been found `alike` before."""
+    count: int
+    """How many are listed in all."""
     began_at: datetime
     began: float
     earliest: datetime
@@ -103,6 +106,17 @@ def issued(quote: VenueQuote, now: datetime, by: str) -> QuoteIssued:
     )
 
 
+def alike(known: Order | None, listed: VenueOrder) -> bool:
+    """Whether a listed order is one that has settled here, and just so: then there is nothing more to conclude from
+    it, now or ever (rule 4: a settled order never changes)."""
+    return (
+        known is not None
+        and _SETTLED_AS.get(known.state) is listed.status
+        and (known.user_id, known.quote_id) == (listed.user_id, listed.quote_id)
+        and same_amount(listed.amount, known.amount)
+    )
+
+
 def orders_facts(head: Ledger, read: OrdersList, now: datetime) -> list[Fact]:
     """Everything that a full list of a user's orders proves."""
     return _Reading(head, read, now).facts()
@@ -115,14 +129,14 @@ class _Reading:
         self._head = head
         self._read = read
         self._now = now
-        self._facts: list[Fact] = [OrdersRead(now, read.user_id, read.began_at, len(read.orders))]
+        self._facts: list[Fact] = [OrdersRead(now, read.user_id, read.began_at, read.count)]
         self._concluded: set[OrderId] = set()
         self._raised: set[IncidentId] = set()
         self._used: dict[QuoteId, VenueOrderId] = {}
 
     def facts(self) -> list[Fact]:
         unfamiliar: list[VenueOrder] = []
-        for listed in {order.id: order for order in self._read.orders}.values():
+        for listed in self._read.orders:
             known = self._head.order_at_venue(listed.id)
             if known is not None:
                 self._known(known, listed)
@@ -269,7 +283,7 @@ class _Reading:
         earliest = self._read.earliest
         spaced = not order.absences or order.last_look is None or earliest >= order.last_look + READ_SPACING
         counts = earliest > order.conclusive_after and spaced
-        listed = len(self._read.orders)
+        listed = self._read.count
         self._facts.append(
             OrderMissing(self._now, order.id, order.quote_id, earliest, self._read.latest, listed, counts)
         )

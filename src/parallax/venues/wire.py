@@ -79,6 +79,9 @@ MAX_NUMBER: Final = 64
 MAX_EXPONENT: Final = 30
 """Powers of ten in a number written with an exponent: more is not money, and would be a very long string."""
 
+SETTLED_KEPT: Final = 50_000
+"""Settled orders kept as they were read, under 1 KB each: found again five times faster than made again."""
+
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """What `created_at` may be, so that the arithmetic on it cannot overflow."""
@@ -208,17 +211,11 @@ def quote_from(call: str, shape: QuoteShape) -> VenueQuote:
 
 
 def order_from(call: str, shape: OrderShape) -> VenueOrder:
-    """An order of its shape."""
-    status = _STATUSES.get(shape.status)
-    if status is None:
-        raise _wrong(call, "status", "is not pending, completed or failed")
-    return VenueOrder(
-        VenueOrderId(_identifier(call, "id", shape.id)),
-        QuoteId(_identifier(call, "quote_id", shape.quote_id)),
-        UserId(_identifier(call, "user_id", shape.user_id)),
-        _decimal(call, "from_amount", bytes(shape.from_amount)),
-        status,
-    )
+    """An order of its shape. One that has settled comes again in every list: while it looks the same it is the same
+    object, so that whoever has looked at it before can tell at once."""
+    made = _order if shape.status == VenueOrderStatus.PENDING else _settled_order
+    amount = bytes(shape.from_amount)
+    return made(call, shape.id, shape.status, shape.quote_id, shape.user_id, amount)
 
 
 def order_outcome(request: OrderRequest, status: int, body: bytes) -> Outcome:
@@ -339,6 +336,22 @@ def _instant(call: str, instant: datetime) -> datetime:
 
 def _rate(call: str, shape: QuoteShape) -> Rate:
     return _rate_of(call, bytes(shape.rate), shape.from_currency, shape.to_currency)
+
+
+def _order(call: str, order_id: str, word: str, quote_id: str, user_id: str, amount: bytes) -> VenueOrder:
+    status = _STATUSES.get(word)
+    if status is None:
+        raise _wrong(call, "status", "is not pending, completed or failed")
+    return VenueOrder(
+        VenueOrderId(_identifier(call, "id", order_id)),
+        QuoteId(_identifier(call, "quote_id", quote_id)),
+        UserId(_identifier(call, "user_id", user_id)),
+        _decimal(call, "from_amount", amount),
+        status,
+    )
+
+
+_settled_order = lru_cache(maxsize=SETTLED_KEPT)(_order)
 
 
 @lru_cache(

@@ -35,6 +35,9 @@ T = TypeVar("T")
 STOP_WITHIN: Final = 10.0
 """Seconds in which a desk that is told to stop is gone."""
 
+HEARD_WITHIN: Final = 10.0
+"""Seconds within which a list that was asked for in fine weather has been heard and written down."""
+
 RESOLVED_WITHIN: Final = 2400.0
 """Seconds after the last fault within which everything must be resolved: the last quote's five minutes, the grace, and
 minutes of late messages, back-off and sweeps."""
@@ -290,9 +293,9 @@ class World:
                 continue
             if settled_at is None:
                 settled_at = self.loop.time()
-            read = {shown.user_id for shown in self.witness.lists if shown.asked > settled_at}
+            heard = self.loop.time() - HEARD_WITHIN
+            read = {shown.user_id for shown in self.witness.lists if settled_at < shown.asked < heard}
             if read >= self.exchange.users.keys():
-                await asyncio.sleep(1.0)
                 return
         self.witness.broken("nothing_left_open", self._open() or "the lists are not looked through any more")
 

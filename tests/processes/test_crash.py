@@ -21,15 +21,14 @@ from tests.processes.support import KEY, USERS, Desk, Programs, Sandbox, facts, 
 
 ROUNDS = 30
 CLIENTS = 20
-QUOTES = (
-    6_000  # made ahead, more than are used: the desk reads them once, and every client then takes the next
-)
-BOUND = 110.0  # seconds for all of it; half a minute where nothing else runs
-LIFE = (
-    0.0,
-    0.5,
-)  # seconds from the first answer to an order, or from the first page, until the desk is killed
-TWICE = 0.3  # the share of quotes on which two orders are tried at the same moment
+# Made ahead, more than are used: the desk reads them once, and every client then takes the next.
+QUOTES = 2_000
+# Seconds for all of it, below what ends the whole run; about half a minute where nothing else goes on.
+BOUND = 110.0
+# Seconds from the first answer to an order, or from the first page, until the desk is killed.
+LIFE = (0.0, 0.3)
+# The share of quotes on which two orders are tried at the same moment.
+TWICE = 0.3
 
 AT_THE_EXCHANGE = frozenset({OrderState.PENDING, OrderState.COMPLETED, OrderState.FAILED})
 

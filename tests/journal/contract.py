@@ -37,6 +37,7 @@ from parallax.journal import SqliteJournal
 from parallax.ports.codec import encode
 from parallax.ports.journal import (
     GENESIS,
+    LINGER,
     MAX_ANSWER_BYTES,
     MAX_PAGE,
     OrderQuery,
@@ -106,6 +107,24 @@ class JournalContract:
         [recorded] = await future
         assert recorded.position == 1
         assert list(await scribe.journal.append([])) == []
+
+    async def test_what_nobody_waits_for_is_written_all_the_same_and_in_its_turn(self, opened: Open) -> None:
+        scribe = await opened()
+        await scribe.append(quote("q"), claim("o", "q"))
+        alone = scribe.append_later(sent("o", "q"))
+        [recorded] = await asyncio.wait_for(alone, 20 * LINGER)  # though nothing follows
+        assert recorded.position == 3
+        ahead = scribe.append_later(quote("r"))
+        await scribe.append(quote("s"))
+        assert ahead.done(), "what was queued earlier is durable earlier"
+        assert [one.position for one in scribe.heard] == [1, 2, 3, 4, 5]
+
+    async def test_closing_does_not_leave_behind_what_nobody_waits_for(self, opened: Open) -> None:
+        scribe = await opened()
+        future = scribe.append_later(quote("q"))
+        await scribe.journal.close()
+        assert future.done()
+        assert len(await (await opened()).journal.facts(0, 10)) == 1
 
     async def test_the_sink_hears_everything_in_order_before_any_future_resolves(self, opened: Open) -> None:
         scribe = await opened()

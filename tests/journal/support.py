@@ -52,6 +52,9 @@ class Scribe:
     def append(self, *facts: Fact) -> Future[Sequence[Recorded]]:
         return self.journal.append(self.changes(facts))
 
+    def append_later(self, *facts: Fact) -> Future[Sequence[Recorded]]:
+        return self.journal.append_later(self.changes(facts))
+
 
 def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -89,6 +89,23 @@ class Ledger:
 
         Raises `IllegalTransition` (nothing is queued) or `JournalFailed`. Cancelling the future changes nothing.
         """
+        return self._record(facts, self.journal.append)
+
+    def record_later(self, *facts: Fact) -> None:
+        """`record` for facts that nobody waits for: they are true here at once, and become durable in their turn, but
+        do not make those behind them wait for a commit that was made for them."""
+        self._record(facts, self.journal.append_later)
+
+    async def all_written(self) -> None:
+        """Return when everything recorded until now is durable and in the books, or has failed to be."""
+        if self._last is not None and not self._last.done():
+            await asyncio.wait({self._last})  # batches are written in their order: the last is the last
+
+    def _record(
+        self,
+        facts: Sequence[Fact],
+        append: Callable[[Sequence[Change]], asyncio.Future[Sequence[Recorded]]],
+    ) -> asyncio.Future[Sequence[Recorded]]:
         if self.journal.failed is not None:
             raise self.journal.failed
         # One fact, which is the usual number, needs no stage.
@@ -96,14 +113,9 @@ class Ledger:
         changes = [view.fold(fact) if view else fold(self, fact) for fact in facts]
         for change in changes:
             self._ahead(change)
-        written = self._last = self.journal.append(changes)
+        written = self._last = append(changes)
         written.add_done_callback(lambda done: self._settled(done, changes))
         return written
-
-    async def all_written(self) -> None:
-        """Return when everything recorded until now is durable and in the books, or has failed to be."""
-        if self._last is not None and not self._last.done():
-            await asyncio.wait({self._last})  # batches are written in their order: the last is the last
 
     def recall(self, orders: Sequence[Order], quotes: Sequence[Quote] = ()) -> None:
         """Bring entities back from history, so that facts about them can be folded."""

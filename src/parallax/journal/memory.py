@@ -41,6 +41,7 @@ from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import (
     ANSWERS_KEPT_FOR,
     GENESIS,
+    LINGER,
     MAX_PAGE,
     YOUNG,
     OrderPage,
@@ -137,6 +138,13 @@ class MemoryJournal:
 
     def append(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
         """Queue a batch."""
+        return self._append(changes, linger=False)
+
+    def append_later(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
+        """Queue a batch for the next commit, whoever it is made for."""
+        return self._append(changes, linger=True)
+
+    def _append(self, changes: Sequence[Change], *, linger: bool) -> asyncio.Future[Sequence[Recorded]]:
         future: asyncio.Future[Sequence[Recorded]] = asyncio.get_running_loop().create_future()
         records: list[bytes] = []
         if self._hashed:
@@ -145,7 +153,7 @@ class MemoryJournal:
             except ValueError as error:
                 _later(future, JournalFailed(f"A fact could not be written down: {error}."))
                 return future
-        self._put(_Write(changes, records, future))
+        self._put(_Write(changes, records, future), linger=linger)
         return future
 
     @property
@@ -155,15 +163,22 @@ class MemoryJournal:
 
     # Writing: one commit at a time; what is queued meanwhile makes the next one.
 
-    def _put(self, write: _Write) -> None:
+    def _put(self, write: _Write, *, linger: bool = False) -> None:
         if self._failed is not None:
             _later(write.future, JournalFailed(self._failed.words))
         elif self._closed or self._loop is None:
             _later(write.future, JournalFailed("The journal in memory is not open."))
         else:
             self._queue.append(write)
-            if not self._under_way:
-                self._commit()
+            if linger:
+                self._loop.call_later(LINGER, self._begin)
+            else:
+                self._begin()
+
+    def _begin(self) -> None:
+        """Begin a commit, unless one is under way, which is then followed by another."""
+        if self._queue and not self._under_way:
+            self._commit()
 
     def _commit(self) -> None:
         group, self._queue = self._queue, []
@@ -258,8 +273,7 @@ class MemoryJournal:
                 write.future.set_exception(outcome)
             else:
                 write.future.set_result(outcome)
-        if self._queue:
-            self._commit()
+        self._begin()
         self._tell_drained()
 
     def _give_up(self, group: Iterable[_Write], words: str) -> None:
@@ -445,6 +459,7 @@ class MemoryJournal:
     async def close(self) -> None:
         """Write what is queued, then let go."""
         self._closed = True
+        self._begin()
         if self._under_way:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained

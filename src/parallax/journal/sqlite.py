@@ -28,6 +28,7 @@ from parallax.journal.failures import described, kind_of
 from parallax.journal.store import Batch, Store
 from parallax.ports.codec import encode
 from parallax.ports.journal import (
+    LINGER,
     MAX_PAGE,
     OrderPage,
     OrderQuery,
@@ -120,13 +121,22 @@ class SqliteJournal:
 
     def append(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
         """Queue a batch; its facts are put into their written form here, so that what has none is refused."""
+        return self._append(changes, self._bell.set)
+
+    def append_later(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
+        """Queue a batch for the next commit, whoever it is made for."""
+        return self._append(changes, lambda: asyncio.get_running_loop().call_later(LINGER, self._bell.set))
+
+    def _append(
+        self, changes: Sequence[Change], ring: Callable[[], object]
+    ) -> asyncio.Future[Sequence[Recorded]]:
         future: asyncio.Future[Sequence[Recorded]] = asyncio.get_running_loop().create_future()
         try:
             batch = Batch(changes, [encode(change.fact) for change in changes])
         except ValueError as error:
             self._later(future, JournalFailed(f"A fact could not be written down: {error}."))
             return future
-        self._queue(_Write(batch, future))
+        self._queue(_Write(batch, future), ring)
         return future
 
     @property
@@ -185,7 +195,7 @@ class SqliteJournal:
     async def remember(self, key: str, fingerprint: bytes, answer: bytes, at: datetime) -> None:
         batch = Batch((), (), Remembered(key, fingerprint, answer, at))
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue(_Write(batch, future))
+        self._queue(_Write(batch, future), self._bell.set)
         await future
 
     async def recall(self, key: str, now: datetime) -> Remembered | None:
@@ -207,7 +217,7 @@ class SqliteJournal:
 
     # The loop's side
 
-    def _queue(self, write: _Write) -> None:
+    def _queue(self, write: _Write, ring: Callable[[], object]) -> None:
         if (refusal := self._refusal()) is not None:
             self._later(write.future, refusal)
             return
@@ -217,7 +227,7 @@ class SqliteJournal:
                 f"The disk under the journal {self.path} does not answer: {MAX_QUEUED_FACTS} facts wait for it."
             )
         self._writes.append(write)
-        self._bell.set()
+        ring()
 
     async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._on_thread(lambda store: queries.read(store, work))

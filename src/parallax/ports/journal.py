@@ -26,6 +26,10 @@ GENESIS: Final = bytes(32)
 MAX_PAGE: Final = 1_000
 """The longest page that a reader may ask for: bounds memory and the time that the writer is kept waiting."""
 
+LINGER: Final = 0.1
+"""Seconds that facts which nobody waits for may wait for a commit to share: most exchanges answer sooner, and what is
+shown of a request under way is late by no more than that."""
+
 ANSWERS_KEPT_FOR: Final = timedelta(hours=24)
 """How long an answer is remembered under its idempotency key."""
 
@@ -186,6 +190,11 @@ class Journal(Protocol):
         when the batch has no written form or the journal is closed: nothing of it is written, others go on.
         Cancelling the future does not take the facts back.
         """
+        ...
+
+    def append_later(self, changes: Sequence[Change]) -> Future[Sequence[Recorded]]:
+        """`append` for facts that nobody waits for: in their turn, but without a commit of their own while another is
+        likely to come; after `LINGER` seconds at the most."""
         ...
 
     @property

@@ -101,7 +101,7 @@ class ExchangeApi:
             (b"Accept-Encoding", b"identity"),
             (b"X-Api-Key", self._key),
         ]
-        self._url = lru_cache(maxsize=URLS_KEPT)(self._made_url)
+        self._address = str(self._base)
         self._users_url = self._url("/users")
         self._quotes_url = self._url("/quotes")
         self._orders_url = self._url("/orders")
@@ -166,8 +166,8 @@ class ExchangeApi:
         """Let go of the connections."""
         await self._transport.aclose()
 
-    def _made_url(self, path: str) -> httpx2.URL:
-        return httpx2.URL(f"{self._base}{path}")
+    def _url(self, path: str) -> httpx2.URL:
+        return _parsed(self._address + path)
 
     async def _call(
         self, method: str, call: str, url: httpx2.URL, timeout: float, body: bytes = b""
@@ -283,6 +283,11 @@ def _refusal(call: str, status: int, body: bytes) -> DeskError:
         return VenueUnavailable(f"The exchange failed to answer {call} ({status}).")
     reasons = "; ".join(read_reasons(body).words[:2]) if status >= HTTPStatus.BAD_REQUEST else ""
     return VenueMisbehaved(f"The exchange answered {call} with {status}{': ' if reasons else ''}{reasons}.")
+
+
+@lru_cache(maxsize=URLS_KEPT)
+def _parsed(address: str) -> httpx2.URL:
+    return httpx2.URL(address)
 
 
 def _checked_base(base_url: str) -> httpx2.URL:

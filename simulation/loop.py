@@ -187,8 +187,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 handle._context.run(handle._callback, *handle._args)
             except Exception as error:  # noqa: BLE001 - as every loop does: noted, and on it goes
                 self.troubles.append(f"{handle._callback} raised {error!r}")
-        if self.steps > MAX_STEPS:
-            raise Stuck(f"more than {MAX_STEPS} steps")
+        if self.steps > self._max_steps:
+            raise Stuck(f"more than {self._max_steps} steps")
 
     def _ready_now(self) -> list[Handle]:
         """What is ready, shuffled; when nothing is, time jumps to where something will be."""

@@ -19,7 +19,7 @@ from simulation.plan import draw
 from simulation.witness import Violation
 from simulation.world import World
 
-COLLECT_EVERY: Final = 50
+COLLECT_EVERY: Final = 200
 """Seeds between two collections of garbage: during a run nothing is freed at a moment that differs from run to run."""
 
 

@@ -177,7 +177,11 @@ class Books:
 
     def _index_quote(self, quote: Quote) -> None:
         self._quotes_seen += 1
-        insort(self._quotes_by_time, (quote.created_at, self._quotes_seen, quote.id))
+        by_time, entry = self._quotes_by_time, (quote.created_at, self._quotes_seen, quote.id)
+        if not by_time or by_time[-1] < entry:
+            by_time.append(entry)  # as nearly always
+        else:
+            insort(by_time, entry)
 
     def _index_order(self, order: Order) -> None:
         self._orders_of.setdefault(order.user_id, {})[order.id] = None

@@ -41,8 +41,8 @@ from parallax.domain.facts import (
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
 from parallax.domain.money import (
     currency,
-    parse_rate,
     parse_wire_amount,
+    recorded_rate,
 )
 from parallax.domain.transitions import (
     ORDER_STEPS,
@@ -142,7 +142,7 @@ def _illegal(subject: str, state: object, fact: object) -> IllegalTransition:
 def _issued(known: Quote | None, fact: QuoteIssued) -> Quote:
     if known is not None:
         raise _illegal(f"quote {fact.quote_id}", known.state, fact)
-    rate = parse_rate(fact.rate, currency(fact.from_currency), currency(fact.to_currency))
+    rate = recorded_rate(fact.rate, fact.from_currency, fact.to_currency)
     return Quote(fact.quote_id, rate, fact.created_at, by=fact.by)
 
 

@@ -16,7 +16,7 @@ from parallax.domain.entities import Incident, Order, Pause, Quote, User
 from parallax.domain.errors import AmountInvalid, CurrencyUnknown
 from parallax.domain.facts import Fact, IncidentKind, OrderCompleted, OrderFailed, OrdersRead
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
-from parallax.domain.money import Money, Rate, currency
+from parallax.domain.money import Money, Rate, currency, recorded_rate
 from parallax.domain.state import Change
 from parallax.domain.transitions import OrderState, QuoteState
 from parallax.ports.journal import Remembered
@@ -186,7 +186,7 @@ def quote_of(row: Row) -> Quote:
     id_, rate, rate_from, rate_to, created_at, by, state, order_id = opened(row, "quote")
     return Quote(
         QuoteId(id_),
-        Rate(Decimal(rate), currency(rate_from), currency(rate_to)),
+        recorded_rate(rate, rate_from, rate_to),
         moment(created_at),
         _QUOTE_STATES[state],
         order_id,

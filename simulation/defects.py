@@ -320,8 +320,8 @@ def _second_entity(stack: ExitStack) -> None:
     def all_new(_head: Any, quotes: Any, now: Any) -> list[Fact]:
         return [reconciliation.issued(quote, now, by="") for quote in quotes]
 
-    def again(_known: Quote | None, fact: QuoteIssued) -> Quote:
-        return issued(None, fact)
+    def again(_known: Quote | None, fact: QuoteIssued, by: str = "") -> Quote:
+        return issued(None, fact, by)
 
     issued = folding._issued
     _steps(stack, QUOTE_STEPS, {(state, QuoteIssued): Q.ACTIVE for state in Q})

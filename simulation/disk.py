@@ -19,6 +19,7 @@ from parallax.domain.facts import (
     OrderSent,
     OrderWithdrawn,
     QuoteIssued,
+    QuotesListed,
 )
 from parallax.domain.transitions import OrderState
 from parallax.journal.disks import Entry
@@ -121,6 +122,8 @@ def told(fact: Fact) -> str:
     match fact:
         case QuoteIssued():
             return f"{name} {fact.quote_id} at {fact.rate} {fact.from_currency}/{fact.to_currency}"
+        case QuotesListed():
+            return f"{name} {', '.join(quote.quote_id for quote in fact.quotes)}"
         case OrderClaimed():
             return (
                 f"{name} {fact.order_id} on {fact.quote_id} for {fact.user_id}: {fact.amount} {fact.currency}"

@@ -100,6 +100,9 @@ def when_shown(world: World, desk: Desk, records: Sequence[Recorded]) -> None:
             _seen(world, order)
         if (priced := record.change.quote) is not None and (quote := desk.books.quote(priced.id)):
             _seen_quote(world, quote)
+        for listed in record.change.listed:
+            if (quote := desk.books.quote(listed.id)) is not None:
+                _seen_quote(world, quote)
 
 
 def _seen(world: World, order: Order) -> None:

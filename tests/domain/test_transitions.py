@@ -18,6 +18,7 @@ from parallax.domain.facts import (
     IncidentKind,
     IncidentRaised,
     IncidentResolved,
+    ListedQuote,
     OrderAccepted,
     OrderAdopted,
     OrderClaimed,
@@ -32,6 +33,7 @@ from parallax.domain.facts import (
     OrdersResumed,
     OrderWithdrawn,
     QuoteIssued,
+    QuotesListed,
     RefusalConfirmed,
     RefusalDoubted,
     UserListed,
@@ -134,7 +136,7 @@ def test_only_an_explicit_refusal_or_a_withdrawal_frees_a_quote() -> None:
     freeing = {
         fact
         for (_, fact), state in QUOTE_STEPS.items()
-        if state is QuoteState.ACTIVE and fact is not QuoteIssued
+        if state is QuoteState.ACTIVE and fact not in (QuoteIssued, QuotesListed)
     }
     assert freeing == {OrderRefused, OrderWithdrawn}
 
@@ -203,6 +205,18 @@ def test_a_quote_a_user_and_an_incident_begin_once() -> None:
     world.put(fold(world, resolved))
     with pytest.raises(IllegalTransition):
         fold(world, resolved)
+
+
+def test_quotes_of_a_list_begin_together_and_once() -> None:
+    world = State()
+    one = ListedQuote(QuoteId("q1"), "54.42", "USD", "PHP", NOON)
+    two = ListedQuote(QuoteId("q2"), "54.42", "USD", "PHP", NOON + timedelta(seconds=1))
+    world.put(fold(world, QuotesListed(NOON, (one, two))))
+    assert [quote.state for quote in world.quotes.values()] == [QuoteState.ACTIVE] * 2
+    assert world.quotes[two.quote_id].expires_at == two.created_at + timedelta(minutes=5)
+    for again in ((two,), (ListedQuote(QuoteId("q3"), "1", "USD", "PHP", NOON),) * 2):
+        with pytest.raises(IllegalTransition):
+            fold(world, QuotesListed(NOON, again))
 
 
 def test_a_pause_is_set_and_lifted() -> None:

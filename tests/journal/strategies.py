@@ -22,6 +22,7 @@ from parallax.domain.facts import (
     IncidentKind,
     IncidentRaised,
     IncidentResolved,
+    ListedQuote,
     OrderAccepted,
     OrderAdopted,
     OrderClaimed,
@@ -36,6 +37,7 @@ from parallax.domain.facts import (
     OrdersResumed,
     OrderWithdrawn,
     QuoteIssued,
+    QuotesListed,
     RefusalConfirmed,
     RefusalDoubted,
     UserListed,
@@ -78,7 +80,7 @@ class Story:
 
     def next(self) -> Fact:
         self.now += self.choose(STEPS)
-        kinds = [self._user, self._quote, self._desk, self._incident, self._claim, self._adopt]
+        kinds = [self._user, self._quote, self._quotes, self._desk, self._incident, self._claim, self._adopt]
         if any(not order.state.settled for order in self.state.orders.values()):
             kinds += [self._step] * 6
         while True:  # ends: a quote can always be issued
@@ -102,6 +104,14 @@ class Story:
         created = self.now - self.choose(STEPS)
         by = self.choose(("", "operator"))
         return QuoteIssued(self.now, QuoteId(self._id("quote")), self.choose(RATES), sells, buys, created, by)
+
+    def _quotes(self) -> Fact:
+        sells, buys = self.choose(PAIRS)
+        created = self.now - self.choose(STEPS)
+        names = [QuoteId(self._id("quote")) for _ in range(self.choose((1, 2, 70)))]
+        return QuotesListed(
+            self.now, tuple(ListedQuote(name, self.choose(RATES), sells, buys, created) for name in names)
+        )
 
     def _desk(self) -> Fact:
         user = self.choose(USERS)

@@ -240,3 +240,16 @@ def test_what_others_do_at_the_exchange_is_told_too(surf: Play) -> None:
             assert any(isinstance(record.fact, QuoteIssued) for record in records or ())
 
     surf(scenario)
+
+
+def test_a_list_of_new_quotes_has_the_page_fetch_itself_again(surf: Play) -> None:
+    async def scenario(browser: Browser) -> None:
+        after = await browser.position(f"/u/{ONE}/exchange")
+        async with browser.stream("exchange", user=ONE, after=after) as stream:
+            browser.venue.quote()
+            await browser.desk.refresh("quotes")
+            while (message := await stream.next()).event != "refresh":
+                pass
+            assert message.id == browser.app.state.site.at()
+
+    surf(scenario)

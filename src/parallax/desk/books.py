@@ -129,6 +129,9 @@ class Books:
             _upsert(self.users, user.id, user)
         if (quote := change.quote) is not None and _upsert(self.quotes, quote.id, quote):
             self._index_quote(quote)
+        for quote in change.listed:
+            self.quotes.add(quote.id, quote)
+            self._index_quote(quote)
         if (order := change.order) is not None:
             _upsert(self.orders, order.id, order)
             self._index_order(order)

@@ -152,6 +152,8 @@ class Ledger:
             self._users[change.user.id] = change.user
         if change.quote is not None:
             self._quotes[change.quote.id] = change.quote
+        for quote in change.listed:
+            self._quotes[quote.id] = quote
         if change.order is not None:
             self._orders[change.order.id] = change.order
             self._index(change.order)
@@ -175,6 +177,9 @@ class Ledger:
                 del self._users[change.user.id]
             if change.quote is not None and self._quotes.get(change.quote.id) is change.quote:
                 del self._quotes[change.quote.id]
+            for quote in change.listed:
+                if self._quotes.get(quote.id) is quote:
+                    del self._quotes[quote.id]
             if change.order is not None and self._orders.get(change.order.id) is change.order:
                 del self._orders[change.order.id]
             if change.incident is not None and self._incidents.get(change.incident.id) is change.incident:

@@ -15,10 +15,12 @@ from parallax.desk.execution import amount_differs, same_amount
 from parallax.desk.ledger import Ledger
 from parallax.domain.entities import ABSENCE_READS, Order, User
 from parallax.domain.facts import (
+    MAX_LISTED,
     AbsenceProven,
     Fact,
     IncidentKind,
     IncidentRaised,
+    ListedQuote,
     OrderAdopted,
     OrderCompleted,
     OrderFailed,
@@ -26,6 +28,7 @@ from parallax.domain.facts import (
     OrderMissing,
     OrdersRead,
     QuoteIssued,
+    QuotesListed,
     RefusalConfirmed,
     UserListed,
 )
@@ -74,12 +77,13 @@ def users_facts(head: Ledger, users: Iterable[User], now: datetime) -> list[Fact
 
 
 def quotes_facts(head: Ledger, quotes: Iterable[VenueQuote], now: datetime) -> list[Fact]:
-    """Quotes that are new here, and incidents for those that have changed."""
+    """Quotes that are new here, together, and incidents for those that have changed."""
     facts: list[Fact] = []
+    new: list[ListedQuote] = []
     for listed in {quote.id: quote for quote in quotes}.values():
         known = head.quote(listed.id)
         if known is None:
-            facts.append(issued(listed, now, by=""))
+            new.append(_listed(listed))
         elif (known.rate, known.created_at) != (listed.rate, listed.created_at):
             incident_id = IncidentId(f"{IncidentKind.QUOTE_CHANGED}.{listed.id}")
             if head.incident(incident_id) is None:
@@ -90,11 +94,17 @@ def quotes_facts(head: Ledger, quotes: Iterable[VenueQuote], now: datetime) -> l
                 facts.append(
                     IncidentRaised(now, incident_id, IncidentKind.QUOTE_CHANGED, words, quote_id=listed.id)
                 )
+    facts += (QuotesListed(now, tuple(new[n : n + MAX_LISTED])) for n in range(0, len(new), MAX_LISTED))
     return facts
 
 
+def _listed(quote: VenueQuote) -> ListedQuote:
+    rate = quote.rate
+    return ListedQuote(quote.id, rate.wire, rate.from_currency.code, rate.to_currency.code, quote.created_at)
+
+
 def issued(quote: VenueQuote, now: datetime, by: str) -> QuoteIssued:
-    """The fact of a quote that the venue gave."""
+    """The fact of a quote that the venue gave to whoever asked for it here."""
     return QuoteIssued(
         now,
         quote.id,

@@ -14,6 +14,9 @@ from typing import Final
 
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 
+MAX_LISTED: Final = 100
+"""Quotes in one fact at most: some 14 KB, so that a reader of facts never has to take much at once."""
+
 
 class IncidentKind(StrEnum):
     """The contradictions that a person must see."""
@@ -39,7 +42,7 @@ class UserListed:
 
 @dataclass(frozen=True, slots=True)
 class QuoteIssued:
-    """The venue gave a firm quote; `by` asked for it here, or it was found in the venue's list (`by` empty)."""
+    """The venue gave a firm quote, which `by` asked for here."""
 
     at: datetime
     quote_id: QuoteId
@@ -48,6 +51,26 @@ class QuoteIssued:
     to_currency: str
     created_at: datetime
     by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedQuote:
+    """A quote as the venue listed it."""
+
+    quote_id: QuoteId
+    rate: str
+    from_currency: str
+    to_currency: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QuotesListed:
+    """The venue's list named quotes that were not known here: made before this journal began, or asked for elsewhere.
+    One fact for up to `MAX_LISTED` of them, as a list may be very long."""
+
+    at: datetime
+    quotes: tuple[ListedQuote, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +263,7 @@ class OrdersResumed:
 Fact = (
     UserListed
     | QuoteIssued
+    | QuotesListed
     | OrderClaimed
     | OrderWithdrawn
     | OrderSent
@@ -268,6 +292,7 @@ FACT_TYPES: Final[dict[str, type[Fact]]] = {
     for t in (
         UserListed,
         QuoteIssued,
+        QuotesListed,
         OrderClaimed,
         OrderWithdrawn,
         OrderSent,

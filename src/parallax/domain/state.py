@@ -22,6 +22,7 @@ from parallax.domain.facts import (
     Fact,
     IncidentRaised,
     IncidentResolved,
+    ListedQuote,
     OrderAccepted,
     OrderAdopted,
     OrderClaimed,
@@ -35,6 +36,7 @@ from parallax.domain.facts import (
     OrdersResumed,
     OrderWithdrawn,
     QuoteIssued,
+    QuotesListed,
     RefusalDoubted,
     UserListed,
 )
@@ -73,6 +75,8 @@ class Change:
     order: Order | None = None
     incident: Incident | None = None
     paused: Pause | bool | None = None
+    listed: tuple[Quote, ...] = ()
+    """Quotes that a list made known: many at once, all of them new."""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,8 @@ class State:
             self.users[change.user.id] = change.user
         if change.quote:
             self.quotes[change.quote.id] = change.quote
+        for quote in change.listed:
+            self.quotes[quote.id] = quote
         if change.order:
             self.orders[change.order.id] = change.order
         if change.incident:
@@ -117,7 +123,9 @@ def fold(view: View, fact: Fact) -> Change:
         case UserListed():
             return Change(fact, user=User(fact.user_id, fact.name, fact.email))
         case QuoteIssued():
-            return Change(fact, quote=_issued(view.quote(fact.quote_id), fact))
+            return Change(fact, quote=_issued(view.quote(fact.quote_id), fact, fact.by))
+        case QuotesListed():
+            return Change(fact, listed=_listed(view, fact))
         case OrderFact():
             quote = _moved(view.quote(fact.quote_id), fact)
             return Change(fact, quote=quote, order=_stepped(view, fact))
@@ -139,11 +147,18 @@ def _illegal(subject: str, state: object, fact: object) -> IllegalTransition:
     return IllegalTransition(subject, str(state or "nothing"), type(fact).__name__)
 
 
-def _issued(known: Quote | None, fact: QuoteIssued) -> Quote:
+def _issued(known: Quote | None, fact: QuoteIssued | ListedQuote, by: str = "") -> Quote:
     if known is not None:
         raise _illegal(f"quote {fact.quote_id}", known.state, fact)
     rate = recorded_rate(fact.rate, fact.from_currency, fact.to_currency)
-    return Quote(fact.quote_id, rate, fact.created_at, by=fact.by)
+    return Quote(fact.quote_id, rate, fact.created_at, QuoteState.ACTIVE, None, by)
+
+
+def _listed(view: View, fact: QuotesListed) -> tuple[Quote, ...]:
+    quotes = {quote.quote_id: _issued(view.quote(quote.quote_id), quote) for quote in fact.quotes}
+    if len(quotes) != len(fact.quotes):
+        raise _illegal("a quote that is listed twice", QuoteState.ACTIVE, fact)
+    return tuple(quotes.values())
 
 
 def _moved(quote: Quote | None, fact: OrderFact) -> Quote | None:

@@ -23,6 +23,7 @@ from parallax.domain.facts import (
     OrderSent,
     OrderWithdrawn,
     QuoteIssued,
+    QuotesListed,
     RefusalConfirmed,
     RefusalDoubted,
 )
@@ -106,8 +107,11 @@ ORDER_STEPS: Final[dict[tuple[OrderState | None, type[OrderFact]], OrderState]] 
     (OrderState.PENDING, OrderFailed): OrderState.FAILED,
 }
 
-QUOTE_STEPS: Final[dict[tuple[QuoteState | None, type[OrderFact | QuoteIssued]], QuoteState]] = {
+QUOTE_STEPS: Final[
+    dict[tuple[QuoteState | None, type[OrderFact | QuoteIssued | QuotesListed]], QuoteState]
+] = {
     (None, QuoteIssued): QuoteState.ACTIVE,
+    (None, QuotesListed): QuoteState.ACTIVE,
     (QuoteState.ACTIVE, OrderClaimed): QuoteState.CLAIMED,
     (QuoteState.CLAIMED, OrderWithdrawn): QuoteState.ACTIVE,
     (QuoteState.CLAIMED, OrderRefused): QuoteState.ACTIVE,

@@ -238,7 +238,7 @@ class MemoryJournal:
                     own.held[after.quote_id] = after
                 elif after.by and after.state in LETS_GO:
                     own.held[after.quote_id] = None
-            if (moved := change.quote) is not None:
+            for moved in (change.quote,) if change.quote else change.listed:
                 was = quote(moved.id)
                 if (was.state if was else None, kind) not in QUOTE_STEPS:
                     raise _DoesNotFollow(f"{kind.__name__} on quote {moved.id}")

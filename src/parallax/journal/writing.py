@@ -112,6 +112,8 @@ def _gather(db: sqlite3.Connection, group: _Group, change: Change) -> None:
             group.quotes[quote.id] = _Touched(_QUOTE_BEFORES[type(fact)], quote, fact)
         else:
             known.entity = quote
+    for quote in change.listed:
+        group.quotes[quote.id] = _Touched(None, quote, fact)
     if change.user is not None:
         row = rows.user_row(change.user)
         db.execute(

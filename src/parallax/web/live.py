@@ -80,7 +80,10 @@ class Streams:
             self._shared.pop(key, None)
             made.cancel()  # whoever waits is cut off as well, and resumes
             raise
-        made.set_result(_message("", html, f"{site.boot}.{record.position}") if html else b"")
+        at = f"{site.boot}.{record.position}"
+        made.set_result(
+            _message("refresh", "", at) if html is None else _message("", html, at) if html else b""
+        )
         return made.result()
 
 

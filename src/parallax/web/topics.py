@@ -26,8 +26,9 @@ class Topic(Protocol):
         """Whether a change can matter to the page. Changes of the frame always do."""
         ...
 
-    async def render(self, site: Site, record: Recorded) -> str:
-        """The fragments of a change; empty when it only concerns the frame."""
+    async def render(self, site: Site, record: Recorded) -> str | None:
+        """The fragments of a change; empty when it only concerns the frame, None when it changes so much that the
+        page had better fetch itself again."""
         ...
 
 
@@ -73,10 +74,12 @@ class ExchangeTopic:
 
     def wanted(self, change: Change) -> bool:
         ours = change.order is not None and change.order.user_id == self._user_id
-        return ours or change.quote is not None or of_frame(change)
+        return ours or change.quote is not None or bool(change.listed) or of_frame(change)
 
-    async def render(self, site: Site, record: Recorded) -> str:
+    async def render(self, site: Site, record: Recorded) -> str | None:
         change, parts = record.change, list[str]()
+        if change.listed:
+            return None
         # Records of an order are told newest only, and its newest need not be the one that moved the quote.
         quote_id = change.quote.id if change.quote else change.order.quote_id if change.order else None
         if quote_id and (quote := site.desk.books.quote(quote_id)) is not None:

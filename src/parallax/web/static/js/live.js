@@ -24,6 +24,7 @@ let watchdog = 0;
 let failures = 0;
 let position = page.dataset.at;
 let applied = Promise.resolve();
+let outdated = false; // whether the page is about to be fetched again
 
 function show(state) {
   if (sign.dataset.state === state) return;
@@ -103,7 +104,9 @@ async function open() {
   source.addEventListener("refresh", (event) => {
     heard();
     position = event.lastEventId || position;
-    applied = applied.then(() => refetch(location.href, "#page")).catch(() => {});
+    if (outdated) return; // the fetch that is due will bring this too
+    outdated = true;
+    applied = applied.then(fetchAgain).catch(() => {});
   });
   source.addEventListener("message", (event) => {
     heard();
@@ -119,6 +122,11 @@ async function open() {
 /** Whether a reload would take something from under a person's hands. */
 function busy() {
   return document.querySelector("dialog[open]") !== null || document.activeElement?.matches("input, textarea");
+}
+
+function fetchAgain() {
+  outdated = false;
+  return refetch(location.href, "#page");
 }
 
 async function apply(html) {

@@ -120,9 +120,12 @@ async def test_a_list_has_a_length_as_simple_clients_need_it(world: World) -> No
         "/api/nothing",
         "/api/quotes/",
         "/api/",
+        "/api//",
+        "/api",
     ],
 )
 async def test_what_is_not_there_is_a_404_problem(world: World, path: str) -> None:
+    assert world.api.serves(world.client.scope("GET", path)), "the pages have nothing to do with it"
     got = await world.call("GET", path)
     assert got.status == 404
     assert got.headers["content-type"] == "application/problem+json"
@@ -130,6 +133,15 @@ async def test_what_is_not_there_is_a_404_problem(world: World, path: str) -> No
     assert problem["status"] == 404
     assert problem["code"] in ("not_found", "no_such_call")
     assert problem["errors"]
+
+
+async def test_a_base_url_with_a_slash_at_its_end_leads_to_the_same_calls(world: World) -> None:
+    quote = await world.quote()
+    assert (await world.call("GET", f"/api//quotes/{quote['id']}")).data == quote
+    body = {"quote_id": quote["id"], "user_id": USER, "from_amount": "1"}
+    placed = await world.call("POST", "/api/orders", body, idempotency_key="k")
+    again = await world.call("POST", "/api//orders", body, idempotency_key="k")
+    assert (again.status, again.data["id"]) == (201, placed.data["id"])
 
 
 @pytest.mark.parametrize(

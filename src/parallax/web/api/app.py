@@ -77,7 +77,7 @@ class Api:
 
     def serves(self, scope: Scope) -> bool:
         """Whether a call is the API's: it stands in front of whatever serves the rest."""
-        return scope["type"] == "http" and scope["path"].startswith(_BELOW)
+        return scope["type"] == "http" and (scope["path"].startswith(_BELOW) or scope["path"] == ROOT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call. What goes wrong once an answer has begun ends its connection; everything else is answered."""

@@ -55,9 +55,9 @@ class Request:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, root: str) -> Request:
-        """The request of an ASGI call below `root`."""
-        path: str = scope["path"]
-        return cls(scope["method"], path[len(root) :], scope["query_string"], dict(scope["headers"]), receive)
+        """The request of an ASGI call below `root`. A base URL that was set with a slash at its end doubles it."""
+        path = "/" + scope["path"][len(root) :].lstrip("/")
+        return cls(scope["method"], path, scope["query_string"], dict(scope["headers"]), receive)
 
     def text(self, header: bytes) -> str | None:
         """A header's value (lowercase name), or None without it."""

@@ -18,7 +18,7 @@ async def test_users_are_listed_with_the_exchanges_three_fields(world: World) ->
     assert {"id": USER, "name": "User One", "email": "user1@example.com"} in got.data
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"  {} ", b'{"anything": [1, 2]}'])
+@pytest.mark.parametrize("body", [b"", b"{}", b"  {} ", b'{"anything": [1, 2]}', b"null", b"[]"])
 async def test_a_quote_is_made_without_a_body_or_with_an_empty_one(world: World, body: bytes) -> None:
     got = await world.call("POST", "/api/quotes", body)
     assert got.status == 201
@@ -29,6 +29,13 @@ async def test_a_quote_is_made_without_a_body_or_with_an_empty_one(world: World,
     assert quote["expires_at"].endswith("Z")
     assert got.headers["location"] == f"/api/quotes/{quote['id']}"
     assert (await world.call("GET", f"/api/quotes/{quote['id']}")).data == quote
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'"{}"', b"0", b"{", b"true"])
+async def test_a_quote_is_not_made_for_a_body_that_says_something_else(world: World, body: bytes) -> None:
+    got = await world.call("POST", "/api/quotes", body)
+    assert got.status == (400 if body == b"{" else 422)
+    assert len(world.exchange.quotes) == 0
 
 
 async def test_an_order_goes_from_pending_to_settled_under_the_exchanges_words(world: World) -> None:

@@ -144,6 +144,10 @@ class NewQuote(msgspec.Struct):
     """What asks for a quote: nothing, or an empty object."""
 
 
+NoBody = NewQuote | Annotated[list[object], Meta(max_length=0)] | None
+"""Nothing, as languages write it: `{}`, the empty list of those that have one kind of empty, `null`."""
+
+
 class Resolution(msgspec.Struct):
     """What closes an incident."""
 

@@ -58,7 +58,11 @@ NEW_ORDER: Final[Schema] = {
     },
 }
 
-NEW_QUOTE: Final[Schema] = {"type": "object", "description": "Nothing is asked: the exchange names the pair."}
+NEW_QUOTE: Final[Schema] = {
+    "type": ["object", "array", "null"],
+    "maxItems": 0,
+    "description": "Nothing is asked: the exchange names the pair.",
+}
 
 PROBLEM: Final[Schema] = {
     "type": "object",

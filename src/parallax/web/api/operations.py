@@ -166,7 +166,7 @@ OPERATIONS: Final = (
         "createQuote",
         "quotes",
         "Ask for a quote",
-        "One call to the exchange. The body may be absent or an empty object.",
+        "One call to the exchange. The body may be absent, or nothing in JSON: `{}`, `[]` or `null`.",
         (Success(201, "A firm quote.", models.Quote, examples.QUOTE, located=True),),
         (IDEMPOTENCY,),
         (

@@ -58,10 +58,10 @@ class Quotes:
         return Answer(200, enveloped([models.user(user) for user in desk.users()]))
 
     async def create(self, request: Request) -> Reply:
-        """A new quote. The body says nothing, so it may be absent."""
+        """A new quote. The body says nothing, so it may be absent, or nothing as JSON writes it."""
         body = await request.body()
         if body.strip():
-            read_object(body, models.NewQuote)
+            read_object(body, models.NoBody)
         return await self._once(request, body, self._create)
 
     async def _create(self, by: str, _: bool) -> Answer:

@@ -163,7 +163,7 @@ def rows(encoded: list[bytes], meta: bytes = b"") -> bytes:
     return b'{"data":[' + b",".join(encoded) + end
 
 
-def read_object(body: bytes, kind: type[Any]) -> Any:
+def read_object(body: bytes, kind: Any) -> Any:
     """The JSON object in a body, as a struct of `kind`. Raises `ApiError`: 400 when it is not JSON, 422 when it is
     not an object of that shape."""
     try:

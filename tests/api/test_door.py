@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from parallax.web.api import wire
 from parallax.web.api.wire import MAX_BODY
 from tests.api.support import HOST, USER, Got, World
 
@@ -101,6 +103,44 @@ async def test_an_endless_body_is_not_read_to_its_end(world: World) -> None:
     await world.api(world.client.scope("POST", "/api/orders"), receive, send)
     assert answer[0]["status"] == 413
     assert read < 10
+
+
+@pytest.mark.parametrize("length", ["65537", "1000000000000", "9" * 5000])
+async def test_a_body_that_is_announced_too_large_is_not_waited_for(world: World, length: str) -> None:
+    async def receive() -> Message:
+        raise AssertionError("nothing of it is read")
+
+    answer: list[Message] = []
+
+    async def send(message: Message) -> None:
+        answer.append(message)
+
+    scope = world.client.scope("POST", "/api/orders", {"content-length": length})
+    await world.api(scope, receive, send)
+    assert answer[0]["status"] == 413
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "BODY_SECONDS", 0.05)
+    pieces = [b'{"quote_id":']
+
+    async def receive() -> Message:
+        if not pieces:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+
+    answer: list[Message] = []
+
+    async def send(message: Message) -> None:
+        answer.append(message)
+
+    await world.api(world.client.scope("POST", "/api/orders"), receive, send)
+    assert answer[0]["status"] == 408
+    headers = dict(answer[0]["headers"])
+    assert (headers[b"connection"], headers[b"retry-after"]) == (b"close", b"2")
+    assert json.loads(answer[1]["body"])["code"] == "body_late"
 
 
 async def test_a_client_that_leaves_before_its_request_is_complete_gets_nothing_done(world: World) -> None:

@@ -22,6 +22,7 @@ API_PROBLEMS: Final[dict[str, Problem]] = {
     "origin_not_allowed": Problem(HTTPStatus.FORBIDDEN, "The request comes from another site"),
     "no_such_call": Problem(HTTPStatus.NOT_FOUND, "There is no such call"),
     "method_not_allowed": Problem(HTTPStatus.METHOD_NOT_ALLOWED, "The call does not take this method"),
+    "body_late": Problem(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time"),
     "idempotency_key_in_use": Problem(HTTPStatus.CONFLICT, "Too much is under way under idempotency keys"),
     "body_too_large": Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     "host_not_served": Problem(HTTPStatus.MISDIRECTED_REQUEST, "The desk does not answer to this host name"),
@@ -40,7 +41,7 @@ API_PROBLEMS: Final[dict[str, Problem]] = {
 """Code → how it is answered, for what the desk itself does not know of."""
 
 RETRYABLE: Final = frozenset(
-    {"idempotency_key_in_use", "order_withdrawn", "desk_turned_away", "too_many_readers"}
+    {"body_late", "idempotency_key_in_use", "order_withdrawn", "desk_turned_away", "too_many_readers"}
 )
 """Of those, the ones that may succeed later without being changed."""
 

@@ -171,6 +171,7 @@ OPERATIONS: Final = (
         (IDEMPOTENCY,),
         (
             "body_unreadable",
+            "body_late",
             "body_too_large",
             "request_invalid",
             "idempotency_key_reused",
@@ -241,6 +242,7 @@ OPERATIONS: Final = (
         (IDEMPOTENCY,),
         (
             "body_unreadable",
+            "body_late",
             "body_too_large",
             "request_invalid",
             "amount_invalid",
@@ -364,6 +366,7 @@ OPERATIONS: Final = (
         (INCIDENT_ID,),
         (
             "body_unreadable",
+            "body_late",
             "body_too_large",
             "request_invalid",
             "not_found",

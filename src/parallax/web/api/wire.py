@@ -5,6 +5,7 @@ A handler takes a `Request` and returns a `Reply`: an `Answer` of known bytes, o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,12 @@ from parallax.web.guard import BodyTooLarge
 
 MAX_BODY: Final = 65_536
 """Bytes of a request's body; an order is about 200."""
+
+MAX_LENGTH_DIGITS: Final = 20
+"""Digits of an announced length that are looked at: more are too large whatever they say."""
+
+BODY_SECONDS: Final = 20.0
+"""How long a body may take to arrive: one that is announced and never sent must not hold a connection for ever."""
 
 MAX_QUERY: Final = 4_096
 """Bytes of a query string: a cursor, two instants and every kind of fact fit several times."""
@@ -70,15 +77,24 @@ class Request:
         return _parameters(self.query) if self.query else {}
 
     async def body(self) -> bytes:
-        """The whole body. Raises `ApiError` beyond the bound, `ClientGone` when it does not arrive."""
+        """The whole body. Raises `ApiError` beyond the bounds, `ClientGone` when it will not arrive."""
+        announced = self.headers.get(b"content-length", b"0")
+        if not announced.isdigit() or len(announced) > MAX_LENGTH_DIGITS or int(announced) > MAX_BODY:
+            raise _too_large()
         try:
-            message = await self.receive()
-            body: bytes = message.get("body", b"")
-            while message["type"] == "http.request" and message.get("more_body") and len(body) <= MAX_BODY:
+            async with asyncio.timeout(BODY_SECONDS):
                 message = await self.receive()
-                body += message.get("body", b"")
+                body: bytes = message.get("body", b"")
+                while (
+                    message["type"] == "http.request" and message.get("more_body") and len(body) <= MAX_BODY
+                ):
+                    message = await self.receive()
+                    body += message.get("body", b"")
         except BodyTooLarge:
             raise _too_large() from None
+        except TimeoutError:
+            words = f"The body did not arrive within {BODY_SECONDS:.0f} seconds; nothing was done."
+            raise ApiError("body_late", words, {"body": [words]}, headers=_CLOSING) from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         if len(body) > MAX_BODY:
@@ -178,6 +194,9 @@ def read_object(body: bytes, kind: Any) -> Any:
         raise ApiError("body_unreadable", words, {"body": [words]}) from None
 
 
+_CLOSING: Final[Headers] = ((b"connection", b"close"),)
+
+
 @lru_cache(maxsize=1024)
 def _parameters(query: bytes) -> dict[str, str]:
     if len(query) > MAX_QUERY:
@@ -198,4 +217,4 @@ def _parameters(query: bytes) -> dict[str, str]:
 
 def _too_large() -> ApiError:
     words = f"A body has at most {MAX_BODY} bytes."
-    return ApiError("body_too_large", words, {"body": [words]}, headers=((b"connection", b"close"),))
+    return ApiError("body_too_large", words, {"body": [words]}, headers=_CLOSING)

@@ -150,7 +150,8 @@ async def test_since_is_an_instant_with_or_without_a_zone(world: World) -> None:
     world.exchange.create_quote(age_seconds=100)
     await world.desk.refresh("quotes")
     new = await world.quote()
-    for since in (new["created_at"], new["created_at"] + "Z", new["created_at"] + "%2B00:00"):
+    for zone in ("", "Z", "%2B00:00", "+00:00", "+0000", ".000+00:00"):
+        since = new["created_at"] + zone
         got = await world.call("GET", f"/api/quotes?since={since}")
         assert [quote["id"] for quote in got.data] == [new["id"]]
 

@@ -45,6 +45,7 @@ CURSOR: Final = r"[0-9]{1,16}\.[0-9]{1,12}\.[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
 """What a cursor looks like: microseconds since 1970, an offset, an id. Any such text is one."""
 
 _CURSOR: Final = re.compile(CURSOR)
+_UNESCAPED_PLUS: Final = re.compile(r":\d\d(\.\d+)? \d\d:?\d\d$", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -146,7 +147,12 @@ def whole(field: str, text: str, least: int, most: int) -> int:
 
 
 def moment(field: str, text: str) -> datetime:
-    """An instant in ISO 8601; one without a zone is UTC, as the exchange writes its own. Raises `ApiError`."""
+    """An instant in ISO 8601; one without a zone is UTC, as the exchange writes its own. Raises `ApiError`.
+
+    A plus that was not escaped arrives as a blank: "…T12:00:00 02:00" is two hours east of UTC.
+    """
+    if _UNESCAPED_PLUS.search(text):
+        text = "+".join(text.rsplit(" ", 1))
     try:
         at = datetime.fromisoformat(text) if text.isascii() and len(text) <= 40 else None
         if at is not None:

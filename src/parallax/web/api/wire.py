@@ -201,6 +201,8 @@ _CLOSING: Final[Headers] = ((b"connection", b"close"),)
 def _parameters(query: bytes) -> dict[str, str]:
     if len(query) > MAX_QUERY:
         raise ApiError("request_invalid", f"A query has at most {MAX_QUERY} characters.")
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise ApiError("request_invalid", f"A query has at most {MAX_PARAMETERS} parameters.")
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS

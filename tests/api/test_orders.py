@@ -106,6 +106,13 @@ async def test_a_refusal_of_the_desk_itself_is_503_and_may_pass(world: World, st
     assert (await world.call("GET", f"/api/quotes/{quote['id']}")).data["status"] == "active"
 
 
+async def test_what_is_said_of_the_request_as_a_whole_is_said_plainly(world: World) -> None:
+    refuse(world, {"detail": ["too many requests"]}, 429)
+    got = await world.order()
+    assert got.json["errors"] == {"detail": ["too many requests"]}
+    assert got.json["detail"].endswith("nothing was exchanged. too many requests")
+
+
 async def test_a_quote_that_was_used_elsewhere_is_unknown_until_the_lists_have_proven_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

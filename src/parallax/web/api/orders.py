@@ -39,6 +39,9 @@ TURNED_AWAY: Final = frozenset(
 
 ALL: Final = "all"
 
+WHOLE: Final = "detail"
+"""What stands where a field is named when the whole request is meant."""
+
 _STATES: Final[dict[str, frozenset[OrderState]]] = {
     word: frozenset(state for state, shown in models.SHOWN.items() if shown == word)
     for word in models.SHOWN.values()
@@ -178,11 +181,13 @@ def _states(text: str) -> frozenset[OrderState]:
 def _refusal(order: Order) -> ApiError:
     reasons = list(order.reasons) or ["The exchange gave no reason."]
     beside = {**_naming(order), "reasons": reasons, "venue_status": order.refusal}
+    errors = _reasons_by_field(reasons)
+    said = [reason.removeprefix(f"{WHOLE}: ") for reason in reasons]
     if order.refusal in TURNED_AWAY:
-        words = f"The exchange turned the desk away ({order.refusal}); nothing was exchanged. {reasons[0]}"
-        return ApiError("desk_turned_away", words, {"detail": reasons}, beside=beside)
-    words = f"The exchange refused the order and nothing was exchanged. {'; '.join(reasons)}"
-    return ApiError("order_refused", words, _reasons_by_field(reasons), beside=beside)
+        words = f"The exchange turned the desk away ({order.refusal}); nothing was exchanged. {said[0]}"
+        return ApiError("desk_turned_away", words, errors, beside=beside)
+    words = f"The exchange refused the order and nothing was exchanged. {'; '.join(said)}"
+    return ApiError("order_refused", words, errors, beside=beside)
 
 
 def _reasons_by_field(reasons: list[str]) -> dict[str, list[str]]:
@@ -190,8 +195,8 @@ def _reasons_by_field(reasons: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for reason in reasons:
         name, _, words = reason.partition(": ")
-        known = words and name in ("quote_id", "user_id", "from_amount")
-        found.setdefault(name if known else "detail", []).append(words if known else reason)
+        known = words and name in ("quote_id", "user_id", "from_amount", WHOLE)
+        found.setdefault(name if known else WHOLE, []).append(words if known else reason)
     return found
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from parallax import Client
 from parallax.cli import COMMANDS
+from parallax.web.api import models
 from tests.cli.support import PROGRAM, Shell
 from tests.client.running import Running, environment, running
 
@@ -119,6 +121,7 @@ def test_an_order_without_an_answer_is_status_4_and_found_with_wait(shell: Shell
         ("quotes --limit 0", 2, "limit"),
         ("incidents resolve nothing note", 1, "no incident 'nothing'"),
         ("watch --after 999999999", 1, "position"),
+        ("watch --after -1", 2, "--after"),
         ("users --url nowhere", 2, "no address of a desk"),
         ("users --url http://127.0.0.1:1", 3, "is it running?"),
         ("completion tcsh", 2, "tcsh"),
@@ -182,6 +185,47 @@ def test_a_receipt_is_checked_offline(
 def test_completion_knows_every_command(shell: Shell, name: str) -> None:
     script = shell("completion", name).out
     assert all(command in script for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["quotes", "quote", "orders"])
+def test_json_has_the_apis_names_and_nothing_nested(shell: Shell, served: Running, command: str) -> None:
+    with Client(served.url) as desk:
+        desk.execute(desk.request_quote(), desk.users()[0], "2.00")
+    model = models.Order if command == "orders" else models.Quote
+    [row, *_] = rows(shell(command, "--json").out)
+    assert set(row) <= {field.name for field in msgspec.structs.fields(model)}
+    assert not any(isinstance(value, dict) for value in row.values())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("users",), ("operations",), ("watch", "--after", "0")])
+def test_output_that_cannot_be_written_is_one_line(served: Running, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), *arguments],
+            env=environment(PARALLAX_URL=served.url),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--help", "users"])
+def test_nobody_needs_to_listen(served: Running, arguments: str) -> None:
+    for command in (f"{PROGRAM} {arguments} >&-", f"set -o pipefail; {PROGRAM} {arguments} | true"):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=environment(PARALLAX_URL=served.url, PATH=os.environ["PATH"]),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def piped(served: Running, *arguments: str) -> subprocess.Popen[str]:

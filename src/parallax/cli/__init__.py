@@ -5,6 +5,7 @@ Every command ends with one of the statuses below, and says in one line on stand
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
@@ -54,21 +55,32 @@ COMMANDS: Final = {
 """Name → where it is, loaded when it runs, and what it is for."""
 
 
+class CannotWrite(Exception):
+    """Standard output takes no more: its disk is full, for one. What the command did is done."""
+
+
 def main() -> None:
     """The entry point of `parallax`."""
     arguments = sys.argv[1:]
-    # Answered before the parser is loaded, which takes longer than everything else here.
-    if arguments in ([], ["--help"], ["-h"]):
-        say(overview())
-    elif arguments in (["--version"], ["-V"]):
-        say(version())
-    else:
-        from parallax.cli.app import run
+    _have_streams()
+    try:
+        # Answered before the parser is loaded, which takes longer than everything else here.
+        if arguments in ([], ["--help"], ["-h"]):
+            say(overview())
+        elif arguments in (["--version"], ["-V"]):
+            say(version())
+        else:
+            from parallax.cli.app import run
 
-        try:
             raise SystemExit(run(arguments))
-        except KeyboardInterrupt:
-            raise SystemExit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read has seen enough (`| head`).
+        _speak_to_nobody()
+    except CannotWrite as error:
+        _speak_to_nobody()
+        raise fail(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 def overview() -> str:
@@ -97,8 +109,25 @@ def version() -> str:
 
 
 def say(words: str) -> None:
-    """A line for the person at the terminal, at once."""
-    print(words, flush=True)  # noqa: T201 - this is the command line
+    """A line for the person at the terminal, at once. Raises `BrokenPipeError` when nobody reads, `CannotWrite`."""
+    try:
+        print(words, flush=True)  # noqa: T201 - this is the command line
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"what was asked for cannot be written: {error.strerror}") from None
+
+
+def _have_streams() -> None:
+    """A command that was started without somewhere to write to (`>&-`) does what it does, and says it to nobody."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - until the end, and quick
+
+
+def _speak_to_nobody() -> None:
+    """Have what is still buffered not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(words: str, status: int = EXIT_USAGE) -> SystemExit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -23,8 +21,4 @@ def run(arguments: Sequence[str]) -> int:
         status = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
         raise fail(f"{error} (parallax --help lists the commands)") from None
-    except BrokenPipeError:
-        # Whoever read has seen enough (`| head`); what is still buffered must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return status if isinstance(status, int) else 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from parallax.cli import EXIT_FATE_OPEN, EXIT_INTERRUPTED, EXIT_NO, fail
-from parallax.cli.output import ORDER_COLUMNS, STYLES, order_row, show
+from parallax.cli.output import STYLES, show_orders
 from parallax.cli.remote import AsJson, Limit, Statuses, Url, running_desk, user_of
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def orders(
     """List orders, newest first. Times are UTC."""
     with running_desk(url) as desk:
         whose = user_of(desk, user) if user else None
-        rows = [order_row(each) for each in desk.orders(whose, status=status, limit=limit)]
-    show(rows, ORDER_COLUMNS, as_json=as_json, nothing="No orders.")
+        found = desk.orders(whose, status=status, limit=limit)
+    show_orders(found, as_json=as_json, nothing="No orders.")
     return 0
 
 
@@ -73,7 +73,7 @@ def order(
                 f"order {found.id} goes on without you: `parallax order {found.id}` shows it"
             ):
                 found = _followed(desk, found, timeout, quiet=as_json)
-    show([order_row(found)], ORDER_COLUMNS, as_json=as_json, nothing="")
+    show_orders([found], as_json=as_json)
     return _status_of(found, waited=wait)
 
 

@@ -113,7 +113,6 @@ def quote_row(quote: Quote) -> Row:
     """A quote with the API's names."""
     return {
         "id": quote.id,
-        "pair": quote.rate.pair,
         "rate": quote.rate.wire,
         "from_currency": quote.rate.from_currency.code.lower(),
         "to_currency": quote.rate.to_currency.code.lower(),
@@ -124,6 +123,11 @@ def quote_row(quote: Quote) -> Row:
     }
 
 
+def quote_cells(quote: Quote) -> Row:
+    """A quote with what people read in a table besides."""
+    return {**quote_row(quote), "pair": quote.rate.pair}
+
+
 def order_row(order: Order) -> Row:
     """An order with the API's names."""
     return {
@@ -131,8 +135,6 @@ def order_row(order: Order) -> Row:
         "state": str(order.state),
         "quote_id": order.quote_id,
         "user_id": order.user_id,
-        "sold": order.amount,
-        "bought": order.result,
         "from_amount": order.amount.wire,
         "from_currency": order.amount.currency.code.lower(),
         "to_amount": order.result.wire if order.result else None,
@@ -145,6 +147,11 @@ def order_row(order: Order) -> Row:
         "sent_at": order.sent_at,
         "settled_at": order.settled_at,
     }
+
+
+def order_cells(order: Order) -> Row:
+    """An order with what people read in a table besides."""
+    return {**order_row(order), "sold": order.amount, "bought": order.result}
 
 
 def event_row(event: Event) -> Row:
@@ -168,6 +175,18 @@ def event_line(event: Event) -> str:
     return text(
         "  ".join((str(data.get("at", ""))[:19].replace("T", " "), f"{event.kind:<17}", *about, *more))
     )
+
+
+def show_quotes(quotes: Sequence[Quote], *, as_json: bool, nothing: str = "") -> None:
+    """Print quotes."""
+    shown = quote_row if as_json else quote_cells
+    show([shown(each) for each in quotes], QUOTE_COLUMNS, as_json=as_json, nothing=nothing)
+
+
+def show_orders(orders: Sequence[Order], *, as_json: bool, nothing: str = "") -> None:
+    """Print orders."""
+    shown = order_row if as_json else order_cells
+    show([shown(each) for each in orders], ORDER_COLUMNS, as_json=as_json, nothing=nothing)
 
 
 QUOTE_COLUMNS: Final = ("id", "pair", "rate", "status", "expires_at", "order_id")

@@ -6,15 +6,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallax.cli.output import QUOTE_COLUMNS, quote_row, show
+from parallax.cli.output import show_quotes
 from parallax.cli.remote import AsJson, Limit, Statuses, Url, running_desk
 
 
 def quotes(*, status: Statuses = "", limit: Limit = 20, url: Url = None, as_json: AsJson = False) -> int:
     """List quotes, newest first. Times are UTC; a quote's are by the exchange's clock."""
     with running_desk(url) as desk:
-        rows = [quote_row(each) for each in desk.quotes(status=status, limit=limit)]
-    show(rows, QUOTE_COLUMNS, as_json=as_json, nothing="No quotes. `parallax quote` asks for one.")
+        found = desk.quotes(status=status, limit=limit)
+    show_quotes(found, as_json=as_json, nothing="No quotes. `parallax quote` asks for one.")
     return 0
 
 
@@ -27,6 +27,6 @@ def quote(
 ) -> int:
     """Ask the exchange for a firm quote; with an id, show that one."""
     with running_desk(url) as desk:
-        row = quote_row(desk.quote(quote) if quote else desk.request_quote())
-    show([row], QUOTE_COLUMNS, as_json=as_json, nothing="")
+        found = desk.quote(quote) if quote else desk.request_quote()
+    show_quotes([found], as_json=as_json)
     return 0

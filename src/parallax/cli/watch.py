@@ -8,17 +8,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from cyclopts import Parameter
 
-from parallax.cli import say
+from parallax.cli import CannotWrite, fail, say
 from parallax.cli.output import (
     Row,
     event_line,
     event_row,
-    order_row,
-    quote_row,
+    order_cells,
+    quote_cells,
     table_of,
     to_json,
 )
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
     from parallax.client.asynchronous import AsyncClient
     from parallax.client.values import Order, Quote, Status
-    from parallax.domain.errors import DeskError
 
 DRAWN_SECONDS: Final = 0.5
 """Between two drawings of the board: countdowns go on, and what has changed is read again, at most."""
 
 ROWS: Final = 12
 """Quotes, and orders, on the board."""
+
+Trouble = TypeVar("Trouble", bound=Exception)
 
 
 def watch(
@@ -54,6 +55,8 @@ def watch(
 
     A desk that stops is waited for, and nothing of what happens is left out or told twice.
     """
+    if after is not None and after < 0:
+        raise fail("--after is a position of the journal: 0 for everything, or more")
     with running_desk(url) as desk:
         whose = user_of(desk, user).id if user else None
         began = desk.status()
@@ -82,8 +85,8 @@ async def _lines(url: str, after: int, user: str | None, as_json: bool) -> None:
                 telling = tasks.create_task(tell())
                 await _nobody_reads()
                 telling.cancel()
-        except* BrokenPipeError:
-            raise BrokenPipeError from None
+        except* (BrokenPipeError, CannotWrite) as errors:
+            raise _first(errors) from None
         except* DeskError as errors:
             raise failure(_first(errors)) from None
 
@@ -96,7 +99,7 @@ async def _nobody_reads() -> None:
         await asyncio.sleep(DRAWN_SECONDS)
 
 
-def _first(errors: BaseExceptionGroup[DeskError]) -> DeskError:
+def _first(errors: BaseExceptionGroup[Trouble]) -> Trouble:
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
@@ -179,8 +182,8 @@ class _Board:
             (f"  {self._trouble}" if self._trouble else "", "bold red"),
             ("  Ctrl+C ends", "dim"),
         )
-        quotes: list[Row] = [{**quote_row(quote), **_left(quote, now)} for quote in self._quotes]
-        orders: list[Row] = [order_row(order) for order in self._orders]
+        quotes: list[Row] = [{**quote_cells(quote), **_left(quote, now)} for quote in self._quotes]
+        orders: list[Row] = [order_cells(order) for order in self._orders]
         return Group(
             head,
             table_of(quotes, ("pair", "rate", "status", "left", "id"), "Quotes"),

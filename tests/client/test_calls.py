@@ -190,8 +190,9 @@ def test_what_was_not_found_is_named(named: str, kind: str) -> None:
     assert raised.value.kind == kind
 
 
-def test_an_id_cannot_change_what_is_asked_for() -> None:
-    told = Told(problem("not_found"))
+@pytest.mark.parametrize("code", ["not_found", "no_such_call"])
+def test_an_id_cannot_change_what_is_asked_for(code: str) -> None:
+    told = Told(problem(code))
     with pytest.raises(NotFound):
         told(calls.quote("../users?x=1#y"))
     assert told.asked[0].path == "/quotes/..%2Fusers%3Fx%3D1%23y"

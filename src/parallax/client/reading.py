@@ -193,7 +193,8 @@ def error(found: Json, sought: Mapping[str, str]) -> DeskError:
     words, code = str(found["detail"]), str(found["code"])
     if (made := _ERRORS.get(code)) is not None:
         return made(found, words)
-    if code == "not_found":
+    # An id that cannot be one may lead past every call: a slash is a slash to many servers, escaped or not.
+    if code == "not_found" or (code == "no_such_call" and any("/" in given for given in sought.values())):
         kind = _missing(found, sought)
         return NotFound(kind, sought.get(kind, ""))
     if code in _NOT_PLACED:

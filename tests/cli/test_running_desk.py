@@ -367,6 +367,22 @@ def test_the_console_has_a_connected_desk(served: Running) -> None:
     assert "Traceback" not in console.shown
 
 
+def test_the_console_shows_values_in_short_and_says_what_went_wrong(served: Running) -> None:
+    with Client(served.url) as desk:
+        quote = desk.request_quote()
+    with Terminal(served, "console") as console:
+        console.shows("desk.<Tab>")
+        console.type(f"[await desk.quote('{quote.id}')]")
+        console.shows("[<Quote USD/PHP ")
+        console.type("await desk.quote('no' + 'thing')")
+        console.shows("NotFound: There is no quote 'nothing' here.")
+        console.type("desk.users()")
+        console.shows("write `await` in front of users")
+        console.type("exit")
+        assert console.ended() == 0
+    assert "Traceback" not in console.shown
+
+
 def test_the_console_says_what_it_wants(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "IPython", None)
     ran = shell("console")

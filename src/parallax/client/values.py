@@ -37,7 +37,8 @@ class Quote:
     order_id: OrderId | None = None
 
     def __str__(self) -> str:
-        return f"{self.rate.pair} {self.rate.wire}, {self.status} until {self.expires_at:%H:%M:%S} UTC ({self.id})"
+        until = f" until {self.expires_at:%H:%M:%S} UTC" if self.status is QuoteStatus.ACTIVE else ""
+        return f"{self.rate.pair} {self.rate.wire}, {self.status}{until} ({self.id})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,16 @@ from aiolimiter import AsyncLimiter
 import parallax
 
 
+async def executed(
+    desk: parallax.AsyncClient, quote: parallax.Quote, user: parallax.User, amount: Decimal
+) -> parallax.Order:
+    """The order as the exchange took it; one without an answer is looked for."""
+    try:
+        return await desk.execute(quote, user, amount)
+    except parallax.OrderUnknown as unknown:
+        return await unknown.resolve()
+
+
 async def sell(
     desk: parallax.AsyncClient, user: parallax.User, slices: int, amount: Decimal, limiter: AsyncLimiter
 ) -> list[parallax.Order]:
@@ -24,15 +34,20 @@ async def sell(
 
     async def one() -> parallax.Order | None:
         async with limiter:
-            quote = await desk.request_quote()
             try:
-                order = await desk.execute(quote, user, amount)
+                quote = await desk.request_quote()
+                order = await executed(desk, quote, user, amount)
             except parallax.OrderUnknown as unknown:
-                order = await unknown.resolve()
-            except (parallax.OrderNotPlaced, parallax.QuoteExpired) as error:
+                print(f"perhaps sold: {unknown}")
+                return None
+            except parallax.DeskError as error:
                 print(f"not sold: {error}")  # nothing was exchanged: that is certain
                 return None
-        return await desk.settled(order)
+        try:
+            return await desk.settled(order)
+        except (TimeoutError, parallax.DeskError) as error:
+            print(f"perhaps sold: {error}")
+            return None
 
     async with asyncio.TaskGroup() as tasks:
         started = [tasks.create_task(one()) for _ in range(slices)]
@@ -49,7 +64,9 @@ async def main() -> int:
     parser.add_argument("--per-second", type=float, default=2.0, help="slices begun in a second at most")
     given = parser.parse_args()
     async with parallax.AsyncClient(given.url) as desk:
-        [user] = [user for user in await desk.users() if user.email == given.user]
+        user = next((user for user in await desk.users() if user.email == given.user), None)
+        if user is None:
+            raise SystemExit(f"bot: there is no user {given.user}")
         limiter = AsyncLimiter(1, 1 / given.per_second)
         orders = await sell(desk, user, given.slices, given.amount, limiter)
     done = [order for order in orders if order.state is parallax.OrderState.COMPLETED]

@@ -45,6 +45,22 @@ def test_the_bot_sells_every_slice_under_its_limit(served: Running) -> None:
     assert [str(order.amount) for order in sold] == ["5.00 USD"] * 4
 
 
+def test_a_slice_that_fails_takes_no_other_with_it(served: Running) -> None:
+    served.control(fault="status", on="quote_create", status=503, times=1)
+    done = run(
+        *(sys.executable, EXAMPLES / "bot.py", served.url, "user2@example.com"),
+        *("--slices", 3, "--amount", "5.00", "--per-second", 20),
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.count("not sold: ") == 1
+    assert "2 of 3 slices sold, for " in done.stdout
+
+
+def test_the_bot_says_when_there_is_no_such_user(served: Running) -> None:
+    done = run(sys.executable, EXAMPLES / "bot.py", served.url, "nobody@example.com")
+    assert (done.returncode, done.stderr) == (1, "bot: there is no user nobody@example.com\n")
+
+
 def test_the_bot_says_when_there_is_no_desk(free_port: Callable[[], int]) -> None:
     done = run(sys.executable, EXAMPLES / "bot.py", f"http://127.0.0.1:{free_port()}", "user1@example.com")
     assert done.returncode == 1

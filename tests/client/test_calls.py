@@ -112,10 +112,11 @@ def test_a_refusal_is_believed_at_once_and_has_its_error(code: str, kind: type[D
     assert raised.value.words
 
 
-def test_every_problem_of_the_api_has_an_error() -> None:
+def test_every_problem_of_the_api_has_an_error_with_the_same_hint() -> None:
     for code in every_problem():
-        with pytest.raises(DeskError):
+        with pytest.raises(DeskError) as raised:
             Told(problem(code))(execute())
+        assert raised.value.retry is (code in RETRYABLE_CODES)
 
 
 @pytest.mark.parametrize("code", ["desk_stopping", "desk_paused", "venue_unavailable", "journal_failed"])

@@ -127,6 +127,7 @@ async def test_an_order_without_an_answer_says_how_to_find_out(desk: AsyncDesk, 
     with pytest.raises(parallax.OrderUnknown) as unknown:
         await desk.execute(quote, user, "3.00")
     assert unknown.value.order_id is not None
+    assert "error.resolve()" in str(unknown.value)
     found = await unknown.value.resolve(PATIENCE)
     assert found.id == unknown.value.order_id
     assert not found.fate_open
@@ -199,6 +200,7 @@ def test_the_blocking_client_does_the_same(served: Running) -> None:
         served.control(fault="close", on="order_create", when="after", times=1)
         with pytest.raises(parallax.OrderUnknown) as unknown:
             desk.execute(desk.request_quote(), user, "4.00")
+        assert "error.wait()" in str(unknown.value), "the word for this client"
         assert not unknown.value.wait(PATIENCE).fate_open
 
 

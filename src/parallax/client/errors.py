@@ -40,6 +40,7 @@ class OrderNotPlaced(DeskError):
     words), `withdrawn` by the desk before anything was sent, or `not_placed`: proven absent at the exchange.
 
     After `withdrawn`, and after a refusal that was only about the amount, the quote can be used again in its time.
+    `retry`: it was not about the order (the exchange limits calls, the desk held back), so the same may succeed later.
     """
 
     code = "order_not_placed"
@@ -51,8 +52,11 @@ class OrderNotPlaced(DeskError):
         quote_id: QuoteId,
         order_id: OrderId | None = None,
         reasons: Sequence[str] = (),
+        *,
+        retry: bool = False,
     ) -> None:
         super().__init__(words)
+        self.retry = retry  # pyright: ignore[reportAttributeAccessIssue]  # a constant elsewhere; here it depends
         self.state, self.quote_id, self.order_id = state, quote_id, order_id
         self.reasons = tuple(reasons)
 
@@ -78,7 +82,7 @@ class OrderUnknown(DeskError):
         what = f"order {order.id}" if order else f"the order on quote {quote_id}"
         super().__init__(
             f"There is no answer about {what}: it may have been carried out. Do not place it again; the desk looks"
-            " for it. Ask error.resolve(), or look at it later."
+            f" for it. Ask error.{'wait' if wait else 'resolve'}(), or look at it later."
         )
         self.quote_id = quote_id
         self.order = order

@@ -204,6 +204,7 @@ def error(found: Json, sought: Mapping[str, str]) -> DeskError:
             QuoteId(str(found.get("quote_id") or sought.get("quote", ""))),
             found.get("order_id"),
             found.get("reasons") or (),
+            retry=found.get("retry") is True,
         )
     if found.get("retry"):
         return DeskUnavailable(words)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallax.web.api import lists, quotes
+from parallax.web.api import lists, paging, quotes
 from parallax.web.api.paging import Cursor, Wanted, page
 from tests.api.support import OTHER_USER, USER, World
 
@@ -100,6 +100,49 @@ def test_rows_that_come_in_between_two_pages_change_nothing_of_the_rest(
     assert shown == [row for row in newest(held) if row in shown]
     assert len(set(shown)) == len(shown)
     assert set(first) <= set(shown)
+
+
+@given(
+    before=rows_of,
+    meanwhile=st.lists(rows_of, max_size=12),
+    limit=st.integers(1, 5),
+    most=st.integers(2, 5),
+    skipped=st.integers(0, 30),
+)
+def test_rows_that_come_in_while_a_page_is_read_change_nothing_of_the_rest(
+    before: list[int], meanwhile: list[list[int]], limit: int, most: int, skipped: int
+) -> None:
+    """The journal answers in pieces, and others write in between."""
+    held: list[Row] = []
+    arrivals = iter(meanwhile)
+
+    def add(seconds: list[int]) -> None:
+        for second in seconds:
+            held.append(Row(START + timedelta(seconds=second), f"r{len(held):03}"))
+
+    async def fetch(offset: int, count: int) -> Sequence[Row]:
+        found = newest(held)[offset : offset + count]
+        add(next(arrivals, []))
+        return found
+
+    async def read() -> list[Row]:
+        shown: list[Row] = []
+        cursor: Cursor | None = None
+        while True:
+            part = await page(fetch, Wanted(limit, cursor), lambda row: row not in left_out)
+            shown += part.rows
+            if part.next is None:
+                return shown
+            cursor = Cursor.read(part.next.text)
+
+    add(before)
+    first, left_out = list(held), set(held[:skipped])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paging, "MAX_PAGE", most)
+        shown = asyncio.run(read())
+    assert len(set(shown)) == len(shown)
+    assert set(first) - left_out <= set(shown)
+    assert shown == [row for row in newest(held) if row in shown]
 
 
 async def test_quotes_are_filtered_by_what_they_are_now(world: World) -> None:

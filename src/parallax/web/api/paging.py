@@ -127,16 +127,27 @@ async def page(fetch: Fetch[Row], wanted: Wanted, fits: Callable[[Row], bool] | 
 
 
 async def _rows(fetch: Fetch[Row], offset: int, limit: int) -> AsyncIterator[tuple[Row, int]]:
-    """Rows from an offset on, each with its own; `limit` of them to begin with."""
+    """Rows from an offset on, each with its own; `limit` of them to begin with.
+
+    What comes in between two reads pushes rows back that were told already: each read begins with the last one told.
+    """
+    told: Row | None = None
     while True:  # ends: a list is finite, and each turn reads on
         wanted = min(limit, MAX_PAGE)
         rows = await fetch(offset, wanted)
-        for row in rows:
-            yield row, offset
-            offset += 1
+        sought = told
+        following = offset + len(rows)
+        for place, row in enumerate(rows, offset):
+            if sought is not None and row.created_at >= sought.created_at:
+                if row.id == sought.id:
+                    sought, following = None, place
+                continue
+            sought = None
+            yield row, place
+            told, following = row, place
         if len(rows) < wanted:
             return
-        limit = MAX_PAGE
+        offset, limit = following, MAX_PAGE
 
 
 def whole(field: str, text: str, least: int, most: int) -> int:

@@ -58,6 +58,8 @@ async def test_our_own_pages_and_programs_may_call(world: World) -> None:
         {},
         {"origin": f"http://{HOST}", "sec_fetch_site": "same-origin"},
         {"sec_fetch_site": "none"},
+        # A front end's own server that passes /api on, with Host as the browser sent it.
+        {"host": "localhost:5173", "origin": "http://localhost:5173", "sec_fetch_site": "same-origin"},
     ):
         assert (await world.call("POST", "/api/quotes", **headers)).status == 201
 

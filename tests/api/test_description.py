@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from starlette.types import Message
 
 from parallax.domain import errors as domain_errors
 from parallax.domain.errors import DeskError
@@ -121,6 +123,17 @@ async def test_the_documentation_page_needs_nothing_from_elsewhere(world: World)
         assert f'id="problem-{code}"' in html
     for operation in OPERATIONS:
         assert f'id="{operation.name}"' in html
+
+
+async def test_the_documentation_page_says_each_header_once(world: World) -> None:
+    names: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        names.extend(name for name, _ in message.get("headers", ()))
+
+    await world.api(world.client.scope("GET", "/api/docs"), AsyncMock(), send)
+    assert names
+    assert len(set(names)) == len(names)
 
 
 async def test_a_problems_type_leads_to_its_explanation(world: World) -> None:

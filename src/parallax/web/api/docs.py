@@ -13,6 +13,7 @@ from jinja2 import ChoiceLoader, FunctionLoader
 
 from parallax.desk.desk import Desk
 from parallax.web.api import openapi
+from parallax.web.api.door import ALWAYS
 from parallax.web.api.errors import every_problem
 from parallax.web.api.openapi import RETRYABLE_CODES
 from parallax.web.api.operations import OPERATIONS, Operation, Parameter
@@ -59,7 +60,9 @@ class Documentation:
             "section": "api",
         }
         page = self._on_our_shelf().page(TEMPLATE, fields)
+        always = {name for name, _ in ALWAYS}
         headers = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+        headers = tuple(header for header in headers if header[0] not in always)
         return Answer(200, bytes(page.body), headers, b"text/html; charset=utf-8")
 
     async def serve_style(self, _: Request) -> Reply:

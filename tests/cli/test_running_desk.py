@@ -270,11 +270,11 @@ def test_watch_ends_when_nobody_reads(served: Running) -> None:
 class Terminal:
     """A program on a terminal of its own."""
 
-    def __init__(self, served: Running, *arguments: str) -> None:
+    def __init__(self, served: Running, *arguments: str, size: tuple[int, int] = (200, 50)) -> None:
         self._own, theirs = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAM), *arguments],
-            env=environment(PARALLAX_URL=served.url, TERM="xterm", COLUMNS=200, LINES=50),
+            env=environment(PARALLAX_URL=served.url, TERM="xterm", COLUMNS=size[0], LINES=size[1]),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -332,6 +332,18 @@ def test_the_board_shows_quotes_and_orders_and_ends_with_ctrl_c(served: Running)
             board.process.send_signal(signal.SIGINT)
             assert board.ended() == 0
     assert "Traceback" not in board.shown
+
+
+def test_the_board_fits_a_small_terminal(served: Running) -> None:
+    with Client(served.url) as desk:
+        user = desk.users()[0]
+        orders = [desk.execute(desk.request_quote(), user, "2.00") for _ in range(7)]
+    with Terminal(served, "watch", size=(80, 24)) as board:
+        for order in orders[-6:]:
+            board.shows(order.id)
+        board.process.send_signal(signal.SIGINT)
+        assert board.ended() == 0
+    assert "\N{HORIZONTAL ELLIPSIS}" not in board.shown
 
 
 def test_progress_is_shown_on_a_terminal_until_the_order_has_settled(served: Running) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,7 +35,13 @@ DRAWN_SECONDS: Final = 0.5
 """Between two drawings of the board: countdowns go on, and what has changed is read again, at most."""
 
 ROWS: Final = 12
-"""Quotes, and orders, on the board."""
+"""Quotes, and orders, on the board at most."""
+
+FRAME_LINES: Final = 11
+"""Lines of the board besides its rows: the head, and titles, headings, rules and gaps of two tables."""
+
+ROOMY: Final = 104
+"""Columns from which on orders are shown with their time: on narrower terminals their state and amounts go before."""
 
 Trouble = TypeVar("Trouble", bound=Exception)
 
@@ -173,6 +180,9 @@ class _Board:
         from rich.text import Text
 
         now = datetime.now(UTC) + self._status.clock_offset
+        width, height = shutil.get_terminal_size()
+        fit = max(1, (height - FRAME_LINES) // 2)
+        when = ("created_at",) if width >= ROOMY else ()
         head = Text.assemble(
             ("Parallax", "bold"),
             f"  {self._status.venue}, {self._status.health}",
@@ -182,12 +192,12 @@ class _Board:
             (f"  {self._trouble}" if self._trouble else "", "bold red"),
             ("  Ctrl+C ends", "dim"),
         )
-        quotes: list[Row] = [{**quote_cells(quote), **_left(quote, now)} for quote in self._quotes]
-        orders: list[Row] = [order_cells(order) for order in self._orders]
+        quotes: list[Row] = [{**quote_cells(quote), **_left(quote, now)} for quote in self._quotes[:fit]]
+        orders: list[Row] = [order_cells(order) for order in self._orders[:fit]]
         return Group(
             head,
             table_of(quotes, ("pair", "rate", "status", "left", "id"), "Quotes"),
-            table_of(orders, ("created_at", "state", "sold", "bought", "id"), "Orders"),
+            table_of(orders, (*when, "state", "sold", "bought", "id"), "Orders"),
         )
 
 

@@ -53,7 +53,12 @@ async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool
             if stop.asked.is_set():
                 return
             app = create_app(
-                opened.desk, drill=opened.drill, operations=opened.operations, metrics=opened.metrics
+                opened.desk,
+                drill=opened.drill,
+                operations=opened.operations,
+                metrics=opened.metrics,
+                allowed_hosts=settings.parallax_allowed_hosts,
+                allowed_origins=settings.parallax_allowed_origins,
             )
             server = Server(app, ready=lambda: announce(opened, in_memory=in_memory))
             stop.tell(opened.desk, server)

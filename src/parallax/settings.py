@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SETTINGS_FILE: Final = "dev.local.env"
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -21,6 +22,13 @@ SANDBOX_JOURNAL: Final = Path("sandbox.journal")
 
 MAX_FILE: Final = 65_536
 """Bytes of the settings file that are read: it has a dozen lines."""
+
+
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_ORIGIN: Final = re.compile(rf"https?://{_HOST_NAME.pattern}(:[0-9]{{1,5}})?")
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode]
+"""Names with commas between them."""
 
 
 class SettingsInvalid(Exception):
@@ -50,6 +58,10 @@ class Settings(BaseSettings):
     """Calls to the exchange under way at one time."""
     parallax_grace_seconds: Annotated[float, Field(ge=5, le=3_600)] = 60.0
     """How long after a quote's end the exchange may still be at work on a request that it took in time."""
+    parallax_allowed_origins: Names = ()
+    """Sites, like `https://desk.example`, whose pages may call the API."""
+    parallax_allowed_hosts: Names = ()
+    """Host names that the desk answers to besides those of this machine."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +103,31 @@ class Settings(BaseSettings):
         if not plain or not value.isprintable() or " " in value:
             raise ValueError("must be a plain http or https address, like https://exchange.example/api")
         return value.rstrip("/")
+
+    @field_validator("parallax_allowed_origins", "parallax_allowed_hosts", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+    @field_validator("parallax_allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := next((origin for origin in value if not _ORIGIN.fullmatch(origin)), None):
+            raise ValueError(
+                f"{wrong[:100]!r} is no origin; name each site like https://desk.example, with commas between"
+            )
+        return value
+
+    @field_validator("parallax_allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := next((host for host in value if not _HOST_NAME.fullmatch(host)), None):
+            raise ValueError(
+                f"{wrong[:100]!r} is no host name; name each without a port, with commas between"
+            )
+        return value
 
     @field_validator("host")
     @classmethod

@@ -45,6 +45,31 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert load(port=4003, host=None).port == 4003
 
 
+def test_sites_and_names_are_separated_by_commas() -> None:
+    file(
+        "PARALLAX_ALLOWED_ORIGINS=http://localhost:3000, https://Desk.example\nPARALLAX_ALLOWED_HOSTS=desk.example,\n"
+    )
+    settings = load()
+    assert settings.parallax_allowed_origins == ("http://localhost:3000", "https://desk.example")
+    assert settings.parallax_allowed_hosts == ("desk.example",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PARALLAX_ALLOWED_ORIGINS", "*"),
+        ("PARALLAX_ALLOWED_ORIGINS", "https://desk.example/path"),
+        ("PARALLAX_ALLOWED_ORIGINS", "desk.example"),
+        ("PARALLAX_ALLOWED_HOSTS", "desk.example:4000"),
+        ("PARALLAX_ALLOWED_HOSTS", "https://desk.example"),
+    ],
+)
+def test_what_is_no_site_or_name_is_refused(name: str, value: str) -> None:
+    file(f"{name}={value}\n")
+    with pytest.raises(SettingsInvalid, match=name):
+        load()
+
+
 def test_an_empty_variable_takes_back_what_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
     file(f"API_KEY={KEY}\nAPI_URL={URL}\nPORT=4001\n")
     for name in ("API_KEY", "API_URL", "PORT"):
@@ -146,7 +171,9 @@ def test_the_example_explains_every_setting_and_nothing_else() -> None:
 def test_the_example_names_the_defaults(default: str, name: str, shown: str) -> None:
     settings = Settings(**({"api_key": KEY, "api_url": URL} if name == "PARALLAX_JOURNAL" else {}))  # type: ignore[arg-type]
     value = settings.journal if name == "PARALLAX_JOURNAL" else getattr(settings, name.lower())
-    assert default == ("none" if value is None else f"{value:g}" if isinstance(value, float) else str(value))
+    assert default == (
+        "none" if value in (None, ()) else f"{value:g}" if isinstance(value, float) else str(value)
+    )
     assert default in ("none", shown)
 
 

@@ -46,19 +46,21 @@ def create_app(
     operations: OperationsView | None = None,
     metrics: CollectorRegistry | None = None,
     allowed_hosts: Iterable[str] = (),
+    allowed_origins: Iterable[str] = (),
 ) -> Application:
     """The application over `desk`, which whoever calls this starts and stops.
 
     `drill` is the sandbox's faults, where there is a sandbox; `operations` what the venue's adapter knows of its
     calls. With `metrics`, what is in that registry and the desk's own figures are at `/metrics`. `allowed_hosts`
-    are names by which the desk may be asked for besides those of this machine.
+    are names by which the desk may be asked for besides those of this machine, `allowed_origins` sites like
+    "https://desk.example" whose pages may call the API.
     """
     app = Application(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = Site(desk, drill, operations)
     app.state.streams = live.Streams()
     hosts = tuple(allowed_hosts)
     app.add_middleware(Guard, hosts=hosts)
-    app.api = create_api(desk, site=app.state.site, hosts=hosts)
+    app.api = create_api(desk, site=app.state.site, hosts=hosts, allowed_origins=allowed_origins)
     app.add_exception_handler(DeskError, trouble.desk_error)
     app.add_exception_handler(HTTPException, trouble.http_error)
     app.add_exception_handler(BodyTooLarge, trouble.too_large)

@@ -62,10 +62,15 @@ async def too_large(_request: Request, _error: Exception) -> Response:
     )
 
 
-def notice(site: Site, title: str, words: str, *, tone: str = "bad", status: int = HTTPStatus.OK) -> Response:
-    """A notice in the corner of the page that asked."""
+def notice(site: Site, title: str, words: str, *, status: int) -> Response:
+    """A notice in the corner of the page that asked, as the whole answer."""
+    return fragments(notice_of(site, title, words), status=status)
+
+
+def notice_of(site: Site, title: str, words: str, *, tone: str = "bad") -> str:
+    """A notice in the corner, as a part of an answer."""
     html = site.fragment("notice.html", "notice", {"title": title, "words": words, "tone": tone})
-    return fragments(partial("notices", html, "beforeend"), status=status)
+    return partial("notices", html, "beforeend")
 
 
 def _way_back(path: str) -> tuple[str, str]:

@@ -18,8 +18,8 @@ from parallax.ports.journal import OrderQuery, OrderSort
 from parallax.web import format as shown
 from parallax.web import views, words
 from parallax.web.pages.exchange import Offset
-from parallax.web.site import Site, TheSite, go
-from parallax.web.trouble import notice
+from parallax.web.site import Site, TheSite, fragments, go, partial, wants_fragments
+from parallax.web.trouble import notice_of
 
 PAGE_ROWS: Final = 50
 """Orders on one page."""
@@ -127,8 +127,10 @@ async def refresh(user_id: str, request: Request, site: TheSite) -> Response:
     """Read the user's orders from the exchange again."""
     user = await site.user(user_id)
     await site.desk.refresh("orders", user.id)
-    if request.headers.get("hx-request") == "true":
-        return notice(site, "Orders are up to date", "The exchange's list was read just now.", tone="good")
+    if wants_fragments(request):
+        age = site.fragment("orders_rows.html", "read_at", {"age": site.desk.orders_age(user.id)})
+        said = ("Orders are up to date", "The exchange's list was read just now.")
+        return fragments(partial("orders-read", age), notice_of(site, *said, tone="good"))
     return go(request, f"/u/{user.id}/orders")
 
 

@@ -1,13 +1,23 @@
 // Searches and filters as you type: a form's fields become the page's address, and its list is fetched again.
 
-/** Fetch an address and morph one part of this page to what it says there. */
-export async function refetch(address, selector) {
+const asked = new Map();
+
+/** Fetch an address and morph one part of this page to what it says there. The newest question wins, not the slowest
+ *  answer; with `gently`, a row that has the focus and is gone there stays until the focus has left it. */
+export async function refetch(address, selector, { gently = false } = {}) {
+  const turn = (asked.get(selector) ?? 0) + 1;
+  asked.set(selector, turn);
   const answer = await fetch(address, { headers: { Accept: "text/html" } });
   if (!answer.ok) throw new Error(`${answer.status}`);
   const text = await answer.text();
   const part = new DOMParser().parseFromString(text, "text/html").querySelector(selector);
   const here = document.querySelector(selector);
-  if (!part || !here) return;
+  if (!part || !here || asked.get(selector) !== turn) return;
+  const row = gently ? document.activeElement?.closest(".row[id]") : null;
+  if (row && here.contains(row) && !part.querySelector(`#${CSS.escape(row.id)}`)) {
+    document.addEventListener("focusout", catchUpSoon, { once: true });
+    return;
+  }
   await htmx.swap({ text: part.outerHTML, sourceElement: here, target: here, swap: "outerMorph" });
 }
 
@@ -32,10 +42,23 @@ function schedule(form, delay) {
   );
 }
 
+const CATCH_UP = 1500; // at most so often, however much happens; and not before a new row has stood out
+let due = 0;
+
+/** Fetch the list of this very address again, in a moment: what is shown has changed by itself. */
+function catchUpSoon() {
+  if (due) return;
+  due = setTimeout(() => {
+    due = 0;
+    const form = document.querySelector("form[data-filters]");
+    if (form) refetch(location.href, form.dataset.filters, { gently: true }).catch(() => {});
+  }, CATCH_UP);
+}
+
 async function choices(form) {
-  const query = new URLSearchParams({ q: form.elements.q.value, page: form.dataset.switch });
-  const answer = await fetch(`/switch?${query}`);
-  if (answer.ok) document.getElementById("switch-list").innerHTML = await answer.text();
+  const q = form.elements.q.value;
+  const answer = await fetch(`/switch?${new URLSearchParams({ q, page: form.dataset.switch })}`);
+  if (answer.ok && form.elements.q.value === q) document.getElementById("switch-list").innerHTML = await answer.text();
 }
 
 document.addEventListener("input", (event) => {
@@ -52,10 +75,7 @@ document.addEventListener("submit", (event) => {
     document.querySelector("#switch-list a")?.click();
   }
 });
-document.addEventListener("stale", () => {
-  const form = document.querySelector("form[data-filters]");
-  if (form) schedule(form, 400);
-});
+document.addEventListener("stale", catchUpSoon);
 document.addEventListener(
   "toggle",
   (event) => {

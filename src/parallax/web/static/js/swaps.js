@@ -1,6 +1,7 @@
 // The swap style "upsert": a row that is there is morphed in place (keeping focus), a new one is put where its
 // `data-order` says. A list that shows a part only (`data-window`) takes no row from beyond its end, a filtered one
-// (`data-refetch`) asks the server instead, and `data-limit` bounds one that grows.
+// (`data-refetch`) asks the server instead, as a row may have come to belong there or not any more. One whose rows are
+// counted (`data-counted`) asks for the count, and `data-limit` bounds one that grows.
 
 const FRESH = 1200; // how long a new row stands out
 
@@ -10,6 +11,10 @@ function fragmentOf(row) {
   const fragment = document.createDocumentFragment();
   fragment.append(row);
   return fragment;
+}
+
+function stale(list) {
+  list.dispatchEvent(new CustomEvent("stale", { bubbles: true }));
 }
 
 function place(list, row) {
@@ -41,10 +46,12 @@ htmx.registerExtension("parallax-upsert", {
       if (known) {
         morph(known, fragmentOf(row), false);
         touched.push(known);
+        if (list.hasAttribute("data-refetch")) stale(list);
       } else if (list.hasAttribute("data-refetch")) {
-        list.dispatchEvent(new CustomEvent("stale", { bubbles: true }));
+        stale(list);
       } else if (row.dataset.order !== undefined) {
         const placed = place(list, row);
+        if (list.hasAttribute("data-counted")) stale(list);
         if (placed) {
           placed.classList.add("fresh");
           setTimeout(() => placed.classList.remove("fresh"), FRESH);

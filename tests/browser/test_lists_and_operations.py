@@ -130,8 +130,19 @@ def test_a_pause_is_seen_everywhere_at_once_and_lifted(people: People, practice:
     desk.get_by_label("You send").fill("5")
     desk.locator("[data-confirm]").click()
     expect(desk.locator("#ticket")).to_contain_text("New orders are paused")
+    expect(desk.get_by_role("heading", name="New orders are paused")).to_have_count(1)
     page.get_by_role("button", name="Allow new orders again").click()
     expect(desk.locator(".banner")).to_have_count(0)
+    # An open ticket follows, with what is typed in it.
+    expect(desk.locator("#ticket")).not_to_contain_text("New orders are paused")
+    page.get_by_placeholder("Why, in words for everyone").fill("Lunch")
+    page.get_by_role("button", name="Pause new orders").click()
+    expect(desk.locator("#ticket")).to_contain_text("Lunch")
+    expect(desk.get_by_label("You send")).to_have_value("5")
+    page.get_by_role("button", name="Allow new orders again").click()
+    expect(desk.locator("#ticket")).not_to_contain_text("Lunch")
+    desk.locator("[data-confirm]").click()
+    desk.wait_for_url("**/orders/*")
 
 
 def test_a_drill_loses_an_answer_and_the_desk_finds_the_order(people: People, practice: str) -> None:

@@ -141,6 +141,7 @@ def test_a_quote_taken_by_another_tab_kills_the_button_and_says_by_whom(people: 
     order = there.url.rpartition("/")[2]
     expect(here.locator(".fate")).to_contain_text(re.compile(r"A page \(tab \w+\) used this quote"))
     expect(here.locator("[data-confirm]")).to_be_hidden()
+    expect(here.locator(".preview")).to_be_hidden()
     here.locator(".fate").get_by_role("link", name=f"Order {order[:13]}").click()
     here.wait_for_url(f"**/u/{TWO}/orders/{order}")
 
@@ -156,6 +157,8 @@ def test_a_quote_that_expires_while_open_is_replaced_with_one_click_and_nothing_
     expect(page.locator("form[data-ticket]")).to_have_attribute("data-phase", re.compile("late|over"))
     expect(page.locator("[data-confirm]")).to_be_hidden()
     expect(page.locator("form[data-ticket]")).to_have_attribute("data-phase", "over")
+    expect(page.get_by_text("This quote has expired.")).to_be_visible()
+    expect(page.locator(".preview")).to_be_hidden()  # nothing will be sent any more
     page.get_by_role("button", name="Get a fresh quote for the same amount").click()
     expect(page.locator(".offer .change")).to_contain_text("Nothing has been accepted")
     expect(page.get_by_label("You send")).to_have_value("250")

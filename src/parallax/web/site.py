@@ -35,7 +35,7 @@ _TAB: Final = re.compile(r"[a-z0-9]{4,12}")
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What stands around every page and changes by itself: chips in the header and banners below it. `html` is both
-    as fragments, `digest` tells one state from another."""
+    as fragments, with what an open ticket has to say of a pause; `digest` tells one state from another."""
 
     chips: str
     banners: str
@@ -104,7 +104,11 @@ class Site:
         )
         digest = f"{zlib.crc32((chips + banners).encode()):08x}"
         banners = f'<span id="frame-digest" hidden data-digest="{digest}"></span>{banners}'
-        html = partial("frame-chips", chips, "innerMorph") + partial("frame-banners", banners, "innerMorph")
+        paused = self.fragment("ticket.html", "paused", {"pause": status.pause})
+        html = "".join(
+            partial(target, part, "innerMorph")
+            for target, part in (("frame-chips", chips), ("frame-banners", banners), ("ticket-pause", paused))
+        )
         return Frame(chips, banners, html, digest)
 
     def fragment(self, template: str, macro: str, fields: Mapping[str, object]) -> str:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from parallax.domain.entities import Quote, User
-from parallax.domain.errors import AmountInvalid, DeskError, NotFound, QuoteTaken
+from parallax.domain.errors import AmountInvalid, DeskError, DeskPaused, NotFound, QuoteTaken
 from parallax.domain.identity import OrderId, QuoteId, is_identifier
 from parallax.domain.money import Money, parse_amount
 from parallax.domain.transitions import QuoteStatus
@@ -29,6 +29,9 @@ SIDES: Final = ("send", "receive")
 
 MAX_TYPED: Final = 100
 """Characters of a typed amount that are looked at and shown again."""
+
+TOLD_ELSEWHERE: Final = (AmountInvalid, QuoteTaken, DeskPaused)
+"""What the ticket says in a place of its own: beside the field, and as what has become of the quote or of the desk."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -165,7 +168,7 @@ async def _ticket(
         "sent": sent,
         "received": quote.rate.convert(sent) if sent else None,
         "amount_error": amount_error,
-        "trouble": error if error and not isinstance(error, AmountInvalid | QuoteTaken) else None,
+        "trouble": None if isinstance(error, TOLD_ELSEWHERE) else error,
         "usable": quote.status(site.desk.venue_now()) is QuoteStatus.ACTIVE,
         "old": old,
         "change": shown.move(quote.rate, old.rate) if old else None,

@@ -66,7 +66,7 @@ function update(form, side) {
   const { from, to, toDigits } = form.dataset;
   const differs = result?.wanted && plain(result.received) !== plain(convert(result.wanted, { units: 1n, scale: 0 }, Number(toDigits)));
   form.querySelector("#exactly").textContent = differs
-    ? `${plain(result.sent)} ${from} buys ${plain(result.received)} ${to}: the least that buys what you want.`
+    ? `${grouped(result.sent)} ${from} buys ${grouped(result.received)} ${to}: the least that buys what you want.`
     : "";
   button(form, result);
 }

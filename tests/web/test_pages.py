@@ -14,7 +14,7 @@ import pytest
 from parallax.domain.entities import User
 from parallax.domain.identity import UserId
 from parallax.ports.receipt import verify
-from parallax.ports.venue import Refused, Unknown
+from parallax.ports.venue import Refused, Unknown, VenueOrderStatus
 from parallax.web.pages.exchange import FIRST_ROWS, MORE_ROWS
 from tests.desk.conftest import World
 from tests.desk.scripted import ONE, TWO
@@ -286,6 +286,23 @@ def test_orders_are_filtered_searched_sorted_and_exported(surf: Play) -> None:
         (row,) = csv.DictReader(io.StringIO(export.text))
         assert (row["order_id"], row["state"], row["sent_amount"]) == (small, "completed", "10.00")
         assert (row["received_amount"], row["received_currency"]) == ("544.20", "PHP")
+
+    surf(scenario)
+
+
+def test_what_a_failed_or_an_open_order_buys_is_never_shown_as_received(surf: Play) -> None:
+    async def scenario(browser: Browser) -> None:
+        failed = await browser.order(await browser.quote(), amount="10")
+        await browser.order(await browser.quote(), amount="20")
+        browser.venue.settle(browser.quote_of(failed), VenueOrderStatus.FAILED)
+        await asyncio.sleep(30)
+        listed = (await browser.get(f"/u/{ONE}/orders")).text
+        one = (await browser.get(f"/u/{ONE}/orders/{failed}")).text
+        assert listed.count("not received: ") == one.count("not received: ") == 1
+        assert listed.count("expected: ") == 1
+        rows = list(csv.DictReader(io.StringIO((await browser.get(f"/u/{ONE}/orders.csv")).text)))
+        assert {row["state"] for row in rows} == {"failed", "pending"}
+        assert {row["received_amount"] for row in rows} == {""}
 
     surf(scenario)
 

@@ -102,7 +102,12 @@ def recent_row(site: Site, order: Order) -> str:
 
 
 def _order_fields(site: Site, order: Order) -> dict[str, object]:
-    return {"order": order, "words": words.ORDERS[order.state], "overdue": site.desk.tracker.overdue(order)}
+    return {
+        "order": order,
+        "words": words.ORDERS[order.state],
+        "received": words.RECEIVED[order.state],
+        "overdue": site.desk.tracker.overdue(order),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,19 @@ ORDERS: Final[dict[OrderState, StateWords]] = {
     OrderState.WITHDRAWN: StateWords("Withdrawn", "mute", "The order was never sent. Nothing was exchanged."),
 }
 
+RECEIVED: Final[dict[OrderState, str]] = {
+    OrderState.CLAIMED: "expected",
+    OrderState.SENT: "expected",
+    OrderState.UNKNOWN: "expected",
+    OrderState.PENDING: "expected",
+    OrderState.COMPLETED: "received",
+    OrderState.FAILED: "not received",
+    OrderState.REFUSED: "not received",
+    OrderState.NOT_PLACED: "not received",
+    OrderState.WITHDRAWN: "not received",
+}
+"""State → what the amount that an order buys is, so far."""
+
 QUOTES: Final[dict[QuoteStatus, StateWords]] = {
     QuoteStatus.ACTIVE: StateWords("Active", "good", "Good for one order."),
     QuoteStatus.CLAIMED: StateWords("Claimed", "busy", "Reserved for an order that is under way."),

@@ -154,7 +154,7 @@ async def _csv(site: Site, query: OrderQuery) -> AsyncGenerator[str]:
 
 
 def _cells(order: Order) -> tuple[str, ...]:
-    result = order.result
+    result = order.result if words.RECEIVED[order.state] == "received" else None
     return (
         order.id,
         order.state.value,

@@ -70,7 +70,7 @@ EXERCISES: Final = (
         "mind",
         "Change of mind",
         "The next order settles and later says something else. The desk keeps the first result and raises an"
-        " incident.",
+        " incident when it reads the list next: in minutes, or at once with Read again on the orders.",
         "change_of_mind",
         {"on": "order_create", "seconds": 4, "times": 1},
     ),

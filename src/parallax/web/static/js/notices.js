@@ -17,6 +17,11 @@ function say(title, words) {
 }
 
 new MutationObserver(() => {
+  // The same thing said again takes the place of the first.
+  for (const notice of [...corner.children]) {
+    const next = notice.nextElementSibling;
+    if (next && next.textContent === notice.textContent) notice.remove();
+  }
   while (corner.childElementCount > 3) corner.firstElementChild.remove();
   for (const notice of corner.children) {
     if (notice.dataset.timed) continue;

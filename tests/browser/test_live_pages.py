@@ -49,6 +49,26 @@ def test_after_a_restart_a_page_reconnects_and_catches_up(
         assert page.evaluate("window.sameDocument"), "no reload"
 
 
+def test_a_ticket_that_is_open_over_a_restart_hears_that_its_quote_was_used(
+    people: People, exchange: Exchange, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
+    settings = {"API_KEY": KEY, "API_URL": exchange.url, "PORT": port}
+    address = f"http://localhost:{port}"
+    with program(tmp_path, "desk      ", "serve", **settings):
+        page = people.window(f"{address}/u/{THREE}/exchange")
+        quote = generate(page)
+        page.locator(f"#quote-{quote}").get_by_role("link").click()
+        page.get_by_label("You send").fill("12")
+    expect(page.locator("#connection")).to_have_attribute("data-state", "lost")
+    with program(tmp_path, "desk      ", "serve", **settings):
+        fields = {"quote_id": quote, "user_id": TWO, "from_amount": "20"}
+        assert httpx2.post(f"{address}/api/orders", json=fields).status_code == 201
+        expect(page.locator(".fate")).to_contain_text("The API")
+        expect(page.locator("[data-confirm]")).to_be_hidden()
+        expect(page.get_by_label("You send")).to_have_value("12")
+
+
 def test_eight_windows_of_one_browser_all_stay_live_and_usable(people: People, desk: str) -> None:
     first = people.window(f"{desk}/u/{TWO}/exchange")
     pages = [first]

@@ -76,6 +76,16 @@ document.addEventListener("submit", (event) => {
   }
 });
 document.addEventListener("stale", catchUpSoon);
+// The list of users opens below its button, wherever banners have moved that to.
+document.addEventListener(
+  "beforetoggle",
+  (event) => {
+    if (event.target.id !== "switcher" || event.newState !== "open") return;
+    const { bottom } = document.querySelector("[popovertarget=switcher]").getBoundingClientRect();
+    event.target.style.top = `${Math.round(bottom) + 6}px`;
+  },
+  true,
+);
 document.addEventListener(
   "toggle",
   (event) => {

@@ -106,7 +106,7 @@ async function open() {
     position = event.lastEventId || position;
     if (outdated) return; // the fetch that is due will bring this too
     outdated = true;
-    applied = applied.then(fetchAgain).catch(() => {});
+    applied = applied.then(catchUp).catch(() => {});
   });
   source.addEventListener("message", (event) => {
     heard();
@@ -119,14 +119,16 @@ async function open() {
   });
 }
 
+/** Fetch what this page shows again, and what has become of the quote of an open ticket; what is typed there stays. */
+async function catchUp() {
+  outdated = false;
+  await refetch(location.href, "#page");
+  for (const slot of document.querySelectorAll("#ticket .fate-slot")) await refetch(location.href, `#${slot.id}`);
+}
+
 /** Whether a reload would take something from under a person's hands. */
 function busy() {
   return document.querySelector("dialog[open]") !== null || document.activeElement?.matches("input, textarea");
-}
-
-function fetchAgain() {
-  outdated = false;
-  return refetch(location.href, "#page");
 }
 
 async function apply(html) {

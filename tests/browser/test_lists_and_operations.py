@@ -41,49 +41,54 @@ def test_orders_are_filtered_and_searched_as_one_types_and_stay_live(people: Peo
     expect(page).to_have_url(re.compile("state=open"))
 
 
-def test_a_list_of_orders_keeps_to_its_filter_its_page_and_its_count(
+def order_elsewhere(desk: str, user: str, amount: int) -> str:
+    """An order, placed by a program; its id."""
+    quote = httpx2.post(f"{desk}/api/quotes").json()["data"]["id"]
+    fields = {"quote_id": quote, "user_id": user, "from_amount": str(amount)}
+    answer = httpx2.post(f"{desk}/api/orders", json=fields)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["data"]["id"]
+
+
+def test_a_list_of_orders_keeps_to_its_filter_and_its_count(
     people: People, desk: str, exchange: Exchange
 ) -> None:
-    def order_elsewhere(amount: int) -> str:
-        quote = httpx2.post(f"{desk}/api/quotes").json()["data"]["id"]
-        fields = {"quote_id": quote, "user_id": THREE, "from_amount": str(amount)}
-        answer = httpx2.post(f"{desk}/api/orders", json=fields)
-        assert answer.status_code == 201, answer.text
-        return answer.json()["data"]["id"]
-
     everything = people.window(f"{desk}/u/{THREE}/orders")
     opened = people.window(f"{desk}/u/{THREE}/orders?state=open")
-    first = order_elsewhere(10)
-    expect(everything.locator(".pager")).to_contain_text("1–1 of 1")
+    before = everything.locator("#order-rows .order").count()
+    first = order_elsewhere(desk, THREE, 10)
+    expect(everything.locator(".pager")).to_contain_text(f"1–{before + 1} of {before + 1}")
     expect(everything.get_by_role("link", name="Export CSV")).to_be_visible()
     expect(everything.locator(f"#order-{first}")).to_contain_text("Completed")
     expect(opened.get_by_text("No order matches")).to_be_visible()
 
     exchange.ask("POST", "/_control", action="configure", settle_seconds=[600, 600])
     try:
-        held = order_elsewhere(11)
-        link = opened.locator(f"#order-{held}").get_by_role("link")
-        link.focus()
+        held = order_elsewhere(desk, THREE, 11)
+        row = opened.locator(f"#order-{held}")
+        row.get_by_role("link").focus()
         exchange.ask("POST", "/_control", action="settle")
         everything.get_by_role("button", name="Read again").click()
-        row = opened.locator(f"#order-{held}")
         expect(row).to_contain_text("Completed")
         opened.wait_for_timeout(2_500)
-        expect(link).to_be_focused()  # not taken from under a person
+        expect(row.get_by_role("link")).to_be_focused()  # not taken from under a person
         opened.get_by_label("Search by id or amount").focus()
         expect(row).to_have_count(0)
     finally:
         exchange.ask("POST", "/_control", action="configure", settle_seconds=[0.8, 1.5])
 
-    for amount in range(20, 70):
-        order_elsewhere(amount)
-    expect(everything.locator(".pager")).to_contain_text("1–50 of 52")
-    everything.get_by_role("link", name="Next page").click()
-    live(everything)
-    expect(everything.locator(".pager")).to_contain_text("51–52 of 52")
-    order_elsewhere(99)
-    expect(everything.locator(".pager")).to_contain_text("51–53 of 53")
-    assert "offset=50" in everything.url
+
+def test_a_reader_of_a_later_page_stays_there_when_an_order_comes(people: People, practice: str) -> None:
+    for amount in range(51):
+        order_elsewhere(practice, TWO, 20 + amount)
+    page = people.window(f"{practice}/u/{TWO}/orders")
+    page.get_by_role("link", name="Next page").click()
+    live(page)
+    before = page.locator(".pager").inner_text().partition(" of ")[2].split()[0]
+    order_elsewhere(practice, TWO, 99)
+    expect(page.locator(".pager")).to_contain_text(f"of {int(before) + 1}")
+    expect(page.locator(".pager")).to_contain_text("51–")
+    assert "offset=50" in page.url
 
 
 def test_orders_that_were_read_again_say_so(people: People, practice: str) -> None:

@@ -121,6 +121,21 @@ def test_an_exchange_that_is_down_is_said_on_every_page_and_recovers_without_rel
     generate(page)
 
 
+def test_a_list_that_could_not_be_read_says_so_until_it_can(
+    people: People, exchange: Exchange, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
+    settings = {"API_KEY": KEY, "API_URL": exchange.url, "PORT": port}
+    with program(tmp_path, "desk      ", "serve", "--in-memory", **settings):
+        exchange.fault("status", status=503, on="orders")
+        page = people.window(f"http://localhost:{port}/u/{ONE}/orders")
+        page.evaluate("window.sameDocument = true")
+        expect(page.locator(".age.stale")).to_contain_text("Orders could not be read")
+        exchange.calm()
+        expect(page.locator(".age.stale")).to_have_count(0, timeout=45_000)
+        assert page.evaluate("window.sameDocument")
+
+
 def test_focus_and_typing_survive_live_updates(people: People, desk: str) -> None:
     page = people.window(f"{desk}/u/{ONE}/exchange")
     quote = generate(page)

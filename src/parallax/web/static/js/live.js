@@ -12,6 +12,7 @@ const POLL = 2000;
 const SILENCE = 50_000; // the server beats every 20 s
 const FIRST_DELAY = 250;
 const LONGEST_DELAY = 4000;
+const MEND = 2000; // between a sign of life and another look at a list that could not be read
 
 const page = document.getElementById("page");
 const sign = document.getElementById("connection");
@@ -22,6 +23,7 @@ let release = null; // lets go of the stream's lock
 let timer = 0;
 let watchdog = 0;
 let failures = 0;
+let mending = 0;
 let position = page.dataset.at;
 let applied = Promise.resolve();
 let outdated = false; // whether the page is about to be fetched again
@@ -57,6 +59,16 @@ function heard() {
   failures = 0;
   clearTimeout(watchdog);
   watchdog = setTimeout(lost, SILENCE);
+  mend();
+}
+
+/** A note that a list could not be read goes when it can: the page looks again until then. */
+function mend() {
+  if (mending || !document.querySelector(".age.stale")) return;
+  mending = setTimeout(() => {
+    mending = 0;
+    applied = applied.then(catchUp).catch(() => {});
+  }, MEND);
 }
 
 /** A lock for one of the streams, held until `release` is called; false when all are taken. */

@@ -57,16 +57,16 @@ class Ledger:
     # The head: what a decision may look at. Together these make the `View` that facts are folded over.
 
     def user(self, user_id: UserId) -> User | None:
-        return self._users.get(user_id) or self.books.user(user_id)
+        return self._users.get(user_id) or self.books.users.get(user_id)
 
     def quote(self, quote_id: QuoteId) -> Quote | None:
-        return self._quotes.get(quote_id) or self.books.quote(quote_id)
+        return self._quotes.get(quote_id) or self.books.quotes.get(quote_id)
 
     def order(self, order_id: OrderId) -> Order | None:
-        return self._orders.get(order_id) or self.books.order(order_id)
+        return self._orders.get(order_id) or self.books.orders.get(order_id)
 
     def incident(self, incident_id: IncidentId) -> Incident | None:
-        return self._incidents.get(incident_id) or self.books.incident(incident_id)
+        return self._incidents.get(incident_id) or self.books.incidents.get(incident_id)
 
     def order_at_venue(self, venue_order_id: VenueOrderId) -> Order | None:
         """The order that has this id at the venue."""

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, ROUND_UP, Context, Decimal, localcontext
 from functools import lru_cache
 from typing import Final
@@ -100,20 +100,18 @@ class Rate:
     value: Decimal
     from_currency: Currency
     to_currency: Currency
+    wire: str = field(init=False, repr=False, compare=False)
+    """The plain decimal string of the rate."""
 
     def __post_init__(self) -> None:
         if not (self.value.is_finite() and self.value > 0):
             raise AmountInvalid("rate_not_positive", "A rate is a finite number above zero.")
+        object.__setattr__(self, "wire", format(self.value, "f"))
 
     @property
     def pair(self) -> str:
         """ "USD/PHP"."""
         return f"{self.from_currency.code}/{self.to_currency.code}"
-
-    @property
-    def wire(self) -> str:
-        """The plain decimal string of the rate."""
-        return format(self.value, "f")
 
     def convert(self, sent: Money) -> Money:
         """What `sent` buys: multiplied exactly, then rounded once to minor units (half away from zero)."""

@@ -11,7 +11,7 @@ import pytest
 
 from parallax.desk import reconciliation
 from parallax.domain.errors import NotFound, VenueUnavailable
-from parallax.domain.facts import IncidentKind, OrdersRead
+from parallax.domain.facts import IncidentKind, OrderMissing, OrdersRead
 from parallax.domain.identity import OrderId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
 from parallax.ports.venue import OrderRequest, Outcome, Unknown, VenueOrderStatus
@@ -317,6 +317,30 @@ def test_failed_reads_and_early_reads_prove_nothing(play: Play) -> None:
         world.venue.down = False
         await asyncio.sleep(90)
         assert (await desk.order(order.id)).state is OrderState.NOT_PLACED
+
+    play(scenario)
+
+
+def test_absence_is_proven_also_where_the_list_is_read_all_the_time(play: Play) -> None:
+    """A busy user's list is read every second or two, and none of these reads is five seconds after the one before."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        world.venue.answer = no_answer
+        lost = await desk.execute(quote.id, ONE, usd(), "page")
+        world.venue.answer = world.venue.accept
+        placed = world.venue.sent
+        for _ in range(200):
+            await desk.execute((await world.quote(desk)).id, ONE, usd(), "page")
+            await asyncio.sleep(2)
+            world.venue.settle(placed[max(1, len(placed) - 5)].quote_id)
+        assert (await desk.order(lost.id)).state is OrderState.NOT_PLACED
+        facts = [stored.fact for stored in await desk.order_facts(lost.id)]
+        assert sum(isinstance(fact, OrderMissing) and fact.counts for fact in facts) == 3
+
+    async def no_answer(_: OrderRequest) -> Outcome:
+        return Unknown("timeout", "POST /orders was not answered within 10 s.")
 
     play(scenario)
 

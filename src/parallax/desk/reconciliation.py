@@ -291,8 +291,11 @@ class _Reading:
             return
         assert order.conclusive_after is not None, "an unknown order says from when absence counts"
         earliest = self._read.earliest
-        spaced = not order.absences or order.last_look is None or earliest >= order.last_look + READ_SPACING
-        counts = earliest > order.conclusive_after and spaced
+        counts = earliest > order.conclusive_after
+        if counts and order.absences and order.last_look and earliest < order.last_look + READ_SPACING:
+            # Too soon after the one that counted last. Written down it would pass for the last one itself, and where
+            # somebody looks all the time no look would ever be late enough.
+            return
         listed = self._read.count
         self._facts.append(
             OrderMissing(self._now, order.id, order.quote_id, earliest, self._read.latest, listed, counts)

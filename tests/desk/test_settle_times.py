@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from random import Random
 from statistics import mean, median
+from typing import Any
 
 import pytest
 
 from parallax.desk.settle_times import SettleTimes
+from tests.desk.conftest import World, usd
+from tests.desk.scripted import ONE
 
 
 def follow(times: SettleTimes, settles_at: float) -> tuple[int, float]:
@@ -45,3 +50,23 @@ def test_an_old_order_is_looked_at_ever_more_rarely_up_to_a_minute() -> None:
     assert max(gaps) == 60.0
     assert times.overdue(60)
     assert not times.overdue(10)
+
+
+def test_after_a_restart_the_newest_orders_rule_as_they_did_before(play: Callable[[Any], Any]) -> None:
+    """An exchange that has become slower is still known to be slow."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        for seconds in (6.0,) * 80 + (20.0,) * 120:
+            quote = await world.quote(desk)
+            order = await desk.execute(quote.id, ONE, usd(), "page")
+            await asyncio.sleep(seconds)
+            world.venue.settle(quote.id)
+            while (await desk.order(order.id)).open:
+                await asyncio.sleep(1)
+        learned = desk.tracker.settle_times.rungs
+        await desk.stop()
+        again = await world.desk()
+        assert again.tracker.settle_times.rungs == pytest.approx(learned, abs=1.0)
+
+    play(scenario)

@@ -125,7 +125,8 @@ class Desk:
         if lost:
             log.warning("orders without an answer are unknown and will be looked for", orders=len(lost))
         await self._ledger.record(*lost, DeskStarted(self.started_at, self._version, self._venue.name))
-        for seen in await self._journal.settle_times(LEARNED_FROM):
+        # Oldest first, as they were learned: the later an order, the more it counts.
+        for seen in reversed(await self._journal.settle_times(LEARNED_FROM)):
             self.tracker.settle_times.learn(seen.began_at, seen.not_before, seen.settled_at)
         self.tracker.begin()
         self._venue.on_status(lambda _: self.feed.signal("venue"))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from parallax.desk import reconciliation
+from parallax.desk import books, readings, reconciliation
 from parallax.domain.errors import NotFound, VenueUnavailable
-from parallax.domain.facts import IncidentKind, OrderMissing, OrdersRead
+from parallax.domain.facts import Fact, IncidentKind, OrderMissing, OrdersRead
 from parallax.domain.identity import OrderId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
 from parallax.ports.venue import OrderRequest, Outcome, Unknown, VenueOrderStatus
@@ -266,13 +266,63 @@ def test_two_orders_on_one_quote_and_one_under_another_user_are_incidents(play: 
     async def scenario(world: World) -> None:
         desk = await world.desk()
         quote = await world.quote(desk)
-        await desk.execute(quote.id, ONE, usd(), "page")
+        first = await desk.execute(quote.id, ONE, usd(), "page")
         world.venue.place(quote.id, TWO, "100")
         await desk.know_orders(TWO)
-        assert {incident.kind for incident in desk.books.open_incidents()} == {
-            IncidentKind.TWO_ORDERS_ON_ONE_QUOTE
-        }
+        (incident,) = desk.books.open_incidents()
+        assert (incident.kind, incident.order_id) == (IncidentKind.TWO_ORDERS_ON_ONE_QUOTE, first.id)
         assert len(desk.books.orders_of(TWO)) == 1
+
+    play(scenario)
+
+
+def test_a_second_order_on_a_quote_is_an_incident_also_when_the_first_is_only_history(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "MAX_SETTLED_ORDERS", 0)
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        first = await desk.execute(quote.id, ONE, usd(), "page")
+        world.venue.settle(quote.id)
+        await asyncio.sleep(600)
+        assert desk.books.order(first.id) is None
+        world.venue.place(quote.id, TWO, "100")
+        await desk.refresh("orders", TWO)
+        (incident,) = desk.books.open_incidents()
+        assert (incident.kind, incident.order_id) == (IncidentKind.TWO_ORDERS_ON_ONE_QUOTE, first.id)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("amount", ["9" * 64, "0." + "0" * 61 + "1", "0"])
+def test_an_absurd_amount_of_an_order_placed_elsewhere_holds_up_no_other(play: Play, amount: str) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        mine, other = await world.quote(desk), await world.quote(desk)
+        order = await desk.execute(mine.id, ONE, usd(), "page")
+        elsewhere = world.venue.place(other.id, ONE, amount)
+        world.venue.settle(mine.id)
+        await asyncio.sleep(30)
+        assert (await desk.order(order.id)).state is OrderState.COMPLETED
+        assert (await desk.order(OrderId(elsewhere.id))).amount.wire == amount
+
+    play(scenario)
+
+
+def test_a_look_that_fails_by_a_mistake_of_ours_is_not_repeated_all_the_time(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        await desk.execute((await world.quote(desk)).id, ONE, usd(), "page")
+        monkeypatch.setattr(readings, "orders_facts", mistaken)
+        await asyncio.sleep(600)
+        assert world.calls("orders") < 40
+
+    def mistaken(*_: object) -> list[Fact]:
+        raise ZeroDivisionError
 
     play(scenario)
 

@@ -62,7 +62,7 @@ def test_after_a_restart_the_newest_orders_rule_as_they_did_before(play: Callabl
             order = await desk.execute(quote.id, ONE, usd(), "page")
             await asyncio.sleep(seconds)
             world.venue.settle(quote.id)
-            while (await desk.order(order.id)).open:
+            while (await desk.order(order.id)).open:  # noqa: ASYNC110
                 await asyncio.sleep(1)
         learned = desk.tracker.settle_times.rungs
         await desk.stop()

@@ -161,10 +161,19 @@ class Readings:
             if self._ledger.quote(order.quote_id) is None:
                 quote = await self._ledger.journal.quote(order.quote_id)
                 self._ledger.recall((), (quote,) if quote else ())
+            await self._recall_holder(order.quote_id)
         if any(self._ledger.quote(order.quote_id) is None for order in strangers):
             # Not one that is under way: it may have left before the quote was made, and an order that is adopted
             # without its quote never gets a rate.
             await self.read_quotes(Purpose.FOLLOW)
+
+    async def _recall_holder(self, quote_id: QuoteId) -> None:
+        """Bring back the order that has or used a quote: that another is on it too is a contradiction, however long
+        ago the first one settled."""
+        quote = self._ledger.quote(quote_id)
+        if quote is not None and quote.order_id is not None and self._ledger.order(quote.order_id) is None:
+            holder = await self._ledger.journal.order(quote.order_id)
+            self._ledger.recall((holder,) if holder else ())
 
     def _note_pending(self, user_id: UserId, began_at: datetime) -> None:
         """What is still pending after this read was pending when it began."""

@@ -142,7 +142,7 @@ class _Reading:
         self._facts: list[Fact] = [OrdersRead(now, read.user_id, read.began_at, read.count)]
         self._concluded: set[OrderId] = set()
         self._raised: set[IncidentId] = set()
-        self._used: dict[QuoteId, VenueOrderId] = {}
+        self._used: dict[QuoteId, tuple[VenueOrderId, OrderId]] = {}
 
     def facts(self) -> list[Fact]:
         unfamiliar: list[VenueOrder] = []
@@ -197,9 +197,11 @@ class _Reading:
         if any(order.state in (OrderState.CLAIMED, OrderState.SENT) for order in own):
             return  # its answer is on the way and says more than this list
         self._two_on_one_quote(listed)
-        self._used[listed.quote_id] = listed.id
         ours = self._lost_one(listed)
-        if ours is not None and ours.id not in self._concluded:
+        if ours is not None and ours.id in self._concluded:
+            ours = None
+        self._used[listed.quote_id] = listed.id, ours.id if ours else OrderId(listed.id)
+        if ours is not None:
             self._concluded.add(ours.id)
             self._facts.append(OrderFound(self._now, ours.id, ours.quote_id, listed.id))
             self._settle(ours.id, ours.quote_id, listed.status, None)
@@ -259,21 +261,23 @@ class _Reading:
 
     def _two_on_one_quote(self, listed: VenueOrder) -> None:
         others = [
-            order.venue_order_id
+            (order.venue_order_id, order.id)
             for order in self._head.orders_on(listed.quote_id)
             if order.venue_order_id is not None
         ]
         if listed.quote_id in self._used:
             others.append(self._used[listed.quote_id])
         if others:
+            first, order_id = others[0]
             self._raise(
                 IncidentRaised(
                     self._now,
                     IncidentId(f"{IncidentKind.TWO_ORDERS_ON_ONE_QUOTE}.{listed.id}"),
                     IncidentKind.TWO_ORDERS_ON_ONE_QUOTE,
-                    f"The exchange lists orders {others[0]} and {listed.id} on one quote.",
+                    f"The exchange lists orders {first} and {listed.id} on one quote.",
                     listed.user_id,
                     listed.quote_id,
+                    order_id,
                 )
             )
 

@@ -43,6 +43,9 @@ LONGEST_UNKNOWN_GAP: Final = 30.0
 LONGEST_RETRY: Final = 60.0
 """Seconds between looks that keep failing, at most."""
 
+MOST_FAILURES: Final = 30
+"""Failures in a row that are counted: the retries are at their longest well before."""
+
 JITTER: Final = 0.03
 """Looks are moved by up to this share, so that they do not come in bursts and learn more."""
 
@@ -220,8 +223,13 @@ class Tracker:
         try:
             await self._readings.read_orders(user_id, Purpose.RESOLVE if unknown else Purpose.FOLLOW)
         except (VenueUnavailable, JournalFailed) as error:
-            watch.failures = min(watch.failures + 1, 30)
+            watch.failures = min(watch.failures + 1, MOST_FAILURES)
             log.info("look failed", user_id=user_id, failures=watch.failures, error=error.words)
+        except Exception:
+            watch.failures = min(
+                watch.failures + 1, MOST_FAILURES
+            )  # a mistake of ours: told by the supervisor
+            raise
         else:
             watch.failures = 0
             self._venue.avoided("one_list", len(orders) - 1)

@@ -21,11 +21,14 @@ from parallax.domain.errors import AmountInvalid, CurrencyUnknown
 MAX_INTEGER_DIGITS: Final = 15
 """Digits before the point of an amount: a thousand times the largest payment any venue takes."""
 
+MAX_WIRE_LENGTH: Final = 100
+"""Characters of an amount that a venue gives (at most 64), or of what it buys at the longest rate."""
+
 MAX_RATE_DIGITS: Final = 30
 """Digits of a rate, both sides of the point together: more is a broken answer, not a price."""
 
 _EXACT: Final = Context(prec=100)
-"""Wide enough that amount × rate (at most 19 + 30 digits) never rounds before we say so."""
+"""Wide enough that amount × rate (at most 64 + 30 digits, where a venue gives both) never rounds before we say so."""
 
 _PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SEPARATORS: Final = ", \u00a0\u202f"
@@ -175,7 +178,7 @@ def recorded_rate(text: str, from_code: str, to_code: str) -> Rate:
 
 def parse_wire_amount(text: str, unit: Currency) -> Money:
     """Read an amount as a venue gives it back: plain digits of any precision. Raises `AmountInvalid`."""
-    if len(text) > 64 or not _PLAIN.fullmatch(text):
+    if len(text) > MAX_WIRE_LENGTH or not _PLAIN.fullmatch(text):
         raise AmountInvalid("not_a_number", "An amount is a plain decimal number.")
     return Money(Decimal(text), unit)
 

@@ -368,6 +368,46 @@ def test_a_failed_journal_sends_nothing_and_says_so(play: Play) -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("moment", ["start", "claim", "answer"])
+def test_a_failed_journal_is_one_line_of_the_log_and_asks_the_exchange_for_nothing(
+    play: Play, capsys: pytest.CaptureFixture[str], moment: str
+) -> None:
+    """Neither duties nor orders under way end in a traceback, and no list is read that could not be written down."""
+
+    async def scenario(world: World) -> None:
+        desk = world.build()
+        await desk.start()
+        if moment == "start":
+            world.disk.sync = full
+        await asyncio.sleep(0.1)
+        if moment != "start":
+            quote = await world.quote(desk)
+
+            async def answer(request: OrderRequest) -> Outcome:
+                if moment == "claim":
+                    await asyncio.sleep(1)  # that it was sent is written down meanwhile, or not
+                world.disk.sync = full
+                return await world.venue.accept(request)
+
+            world.venue.answer = answer
+            with pytest.raises(JournalFailed, match="may have been placed"):
+                await desk.execute(quote.id, ONE, usd(), "page")
+        await asyncio.sleep(1)
+        asked = len(world.venue.calls)
+        await asyncio.sleep(300)
+        assert len(world.venue.calls) == asked
+        assert {duty.restarts for duty in desk.duties} == {0}
+        await desk.stop()
+
+    def full(entries: Any, durable: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    play(scenario)
+    said = capsys.readouterr().out
+    assert "Traceback" not in said
+    assert said.count("[error") == said.count("the journal failed") == 1
+
+
 def test_while_the_exchange_is_known_to_be_down_nothing_is_claimed(play: Play) -> None:
     async def scenario(world: World) -> None:
         desk = await world.desk()

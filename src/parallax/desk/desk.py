@@ -224,7 +224,7 @@ class Desk:
         if self._execution.stopping:
             raise DeskStopping
         if self._journal.failed is not None:
-            raise self._journal.failed
+            raise JournalFailed(self._journal.failed.words)
         given = await self._venue.request_quote()
         if self._ledger.quote(given.id) is None:
             await asyncio.shield(self._ledger.record(issued(given, self._clock.now(), by)))

@@ -170,6 +170,14 @@ class Execution:
 
     async def _carry_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
         try:
+            await self._carried_out(order_id, claim)
+        except JournalFailed:
+            if self._ledger.journal.failed is None:
+                raise
+            # What became of it cannot be written down: the next start treats the claim as unknown.
+
+    async def _carried_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
+        try:
             await asyncio.shield(claim)
             order = self._order(order_id)
             outcome = await self._venue.place_order(

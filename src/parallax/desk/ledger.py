@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+import structlog
+
 from parallax.desk.books import Books
 from parallax.desk.feed import Feed
 from parallax.domain.entities import Incident, Order, Quote, User
-from parallax.domain.errors import DeskError
+from parallax.domain.errors import DeskError, JournalFailed
 from parallax.domain.facts import Fact
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change, State, fold
@@ -26,6 +28,8 @@ from parallax.ports.journal import Journal, Recorded, Snapshot
 
 LONGEST_READ: Final = 300.0
 """Seconds that a list may take from being asked for to being compared, waiting for the call budget included."""
+
+log = structlog.get_logger()
 
 
 class Ledger:
@@ -44,6 +48,7 @@ class Ledger:
         self._by_venue_id: dict[VenueOrderId, OrderId] = {}
         self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
         self._last: asyncio.Future[Sequence[Recorded]] | None = None
+        self._failure_told = False
 
     async def open(self) -> Snapshot:
         """Take the journal into use and fill the books. Raises `JournalFailed`."""
@@ -107,7 +112,10 @@ class Ledger:
         append: Callable[[Sequence[Change]], asyncio.Future[Sequence[Recorded]]],
     ) -> asyncio.Future[Sequence[Recorded]]:
         if self.journal.failed is not None:
-            raise self.journal.failed
+            self._tell_of_failure()
+            raise JournalFailed(
+                self.journal.failed.words
+            )  # a new one: one that is raised again grows each time
         # One fact, which is the usual number, needs no stage.
         view = _Staged(self) if len(facts) > 1 else None
         changes = [view.fold(fact) if view else fold(self, fact) for fact in facts]
@@ -145,7 +153,15 @@ class Ledger:
         error = done.exception()  # also marks it as seen, for callers that do not wait
         if isinstance(error, DeskError):
             self._forget(changes)
-            self.feed.signal("desk")  # a journal that fails is everybody's news
+            self._tell_of_failure()
+
+    def _tell_of_failure(self) -> None:
+        """A journal that has failed is everybody's news, once, and a line of the log."""
+        failed = self.journal.failed
+        if failed is not None and not self._failure_told:
+            self._failure_told = True
+            log.error("the journal failed: nothing is sent any more", reason=failed.words)
+            self.feed.signal("desk")
 
     def _ahead(self, change: Change) -> None:
         if change.user is not None:

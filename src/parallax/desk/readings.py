@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from parallax.desk.ledger import Ledger
 from parallax.desk.reconciliation import OrdersList, alike, orders_facts, quotes_facts, users_facts
-from parallax.domain.errors import VenueUnavailable
+from parallax.domain.errors import JournalFailed, VenueUnavailable
 from parallax.domain.facts import OrdersRead
 from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.transitions import OrderState
@@ -184,6 +184,8 @@ class Readings:
         }
 
     async def _noting(self, age: Age, read: Callable[[], Awaitable[T]]) -> T:
+        if (failed := self._ledger.journal.failed) is not None:
+            raise JournalFailed(failed.words)  # a call for nothing: what it proves could not be written down
         began_at = self._clock.now()
         try:
             result = await read()

@@ -72,8 +72,8 @@ class Upkeep:
         while True:
             try:
                 await read()
-            except VenueUnavailable as error:
-                wait = max(delay, error.retry_in or 0.0)
+            except (VenueUnavailable, JournalFailed) as error:
+                wait = max(delay, getattr(error, "retry_in", None) or 0.0)
                 await asyncio.sleep(wait * self._random.uniform(0.9, 1.1))
                 delay = min(delay * 2, LONGEST_RETRY)
             else:

@@ -103,9 +103,9 @@ async def open_desk(
             await last_wait(desk)
             await desk.stop(grace=0)
 
+        stack.push_async_callback(stop)  # also of a start that fails half way: the journal is free again then
         # Before the sandbox: the journal's lock says in better words that all of this is in use.
         await desk.start()
-        stack.push_async_callback(stop)
         if listening is not None:
             app = await _start_sandbox(beside, listening, key, None if in_memory else settings.journal)
         sandbox = BundledSandbox(url, app) if app else None

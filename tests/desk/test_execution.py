@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from parallax.domain.entities import Order
 from parallax.domain.errors import (
     DeskPaused,
     DeskStopping,
@@ -19,7 +20,7 @@ from parallax.domain.errors import (
     VenueUnavailable,
 )
 from parallax.domain.facts import OrderClaimed, OrderSent
-from parallax.domain.identity import QuoteId, UserId
+from parallax.domain.identity import OrderId, QuoteId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
 from parallax.ports.venue import OrderRequest, Outcome, Refused, Unknown, VenueHealth, VenueStatus
 from tests.desk.conftest import World, usd
@@ -72,6 +73,42 @@ def test_a_thousand_at_once_send_one_request(play: Play) -> None:
         refused = [answer for answer in answers if isinstance(answer, QuoteTaken)]
         assert (len(placed), len(refused), len(world.venue.sent)) == (1, 999, 1)
         assert {error.order_id for error in refused} == {placed[0].id}
+
+    play(scenario)
+
+
+def test_whoever_hears_that_a_quote_is_taken_is_shown_by_whom(play: Play) -> None:
+    """Not before the claim is on the disk: the ticket's page would show a free quote and no word of what went wrong."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def second() -> Order | None:
+            with pytest.raises(QuoteTaken) as taken:
+                await desk.place(quote.id, ONE, usd(), "tab-2")
+            assert desk.books.quote(quote.id) != quote
+            return desk.books.order(OrderId(taken.value.order_id or ""))
+
+        first, shown = await asyncio.gather(desk.place(quote.id, ONE, usd(), "tab-1"), second())
+        assert shown is not None
+        assert (shown.id, shown.by) == (first.id, "tab-1")
+
+    play(scenario)
+
+
+def test_a_quote_is_not_called_taken_by_a_claim_that_could_not_be_written(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+        world.disk.sync = full
+        told = await asyncio.gather(
+            *(desk.place(quote.id, ONE, usd(), f"tab-{n}") for n in range(3)), return_exceptions=True
+        )
+        assert {type(error) for error in told} == {JournalFailed}
+
+    def full(entries: Any, durable: Any) -> None:
+        raise OSError(28, "No space left on device")
 
     play(scenario)
 

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 
+import httpx2
 import pytest
 
 from tests.processes.support import END_SECONDS, KEY, USERS, Desk, Program, Programs, Sandbox, facts, until
@@ -112,6 +113,37 @@ async def test_the_whole_path_by_forms(programs: Programs) -> None:
     assert "data-taken" in again.text
     [request] = (await exchange.record())["requests"]
     assert (request["quote_id"], request["from_amount"]) == (quote, "1234.50")
+
+
+async def test_a_thousand_at_once_by_pages_and_api_send_one_request_and_all_hear_the_truth(
+    programs: Programs,
+) -> None:
+    """Issue B's words: 1,000 concurrent executes of one quote, pages and API mixed."""
+    exchange = await programs.sandbox("--fail-share", "0")
+    desk = await programs.desk(exchange)
+    await shown(desk, "/", "User Two")
+    quote = await a_quote(desk, exchange, USERS[0])
+
+    async def by_api(user: str) -> httpx2.Response:
+        body = {"quote_id": quote, "user_id": user, "from_amount": "10.00"}
+        return await desk.http.post(f"{desk.url}/api/orders", json=body)
+
+    async def by_page(user: str) -> httpx2.Response:
+        return await desk.order(quote, user=user)
+
+    ways = [(way, user) for way in (by_api, by_page) for user in USERS[:2]]
+    answers = await asyncio.gather(*(way(user) for way, user in ways * 250))
+    [request] = (await exchange.record())["requests"]
+    [order] = (await exchange.record())["orders"]
+    [won] = [answer for answer in answers if answer.status_code != 409]
+    assert won.status_code in (201, 303)
+    place = won.headers["location"].rpartition("/")[2]
+    known = (await desk.get(f"/api/orders/{place}")).json()["data"]
+    assert (request["quote_id"], order["quote_id"]) == (quote, known["quote_id"]) == (quote, quote)
+    assert (order["user_id"], order["from_amount"]) == (known["user_id"], known["from_amount"])
+    for answer in answers:
+        if answer.status_code == 409:
+            assert "data-taken" in answer.text or answer.json()["code"] == "quote_taken"
 
 
 async def test_a_bad_amount_never_leaves_the_desk(programs: Programs) -> None:

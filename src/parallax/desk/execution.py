@@ -102,7 +102,11 @@ class Execution:
         `VenueUnavailable` or `JournalFailed`: then nothing was or will be sent. A caller that goes away does
         not stop the order.
         """
-        quote = self._claimable(quote_id, user_id)
+        try:
+            quote = self._claimable(quote_id, user_id)
+        except QuoteTaken:
+            await self._taken_for_good(quote_id)
+            raise
         order_id = OrderId(self._new_id())
         written = self._ledger.record(
             OrderClaimed(
@@ -167,6 +171,15 @@ class Execution:
                 raise QuoteTaken(quote.order_id, holder.by if holder else None)
             case _ as never:
                 assert_never(never)
+
+    async def _taken_for_good(self, quote_id: QuoteId) -> None:
+        """Return when the claim that has the quote is durable: until then nobody is shown it, and a crash may yet take
+        it back. Raises `JournalFailed` when it has come to nothing."""
+        if self._ledger.books.quote(quote_id) is self._ledger.quote(quote_id):
+            return
+        await self._ledger.all_written()
+        if (failed := self._ledger.journal.failed) is not None:
+            raise JournalFailed(failed.words)
 
     async def _carry_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
         try:

@@ -23,6 +23,7 @@ from parallax.domain.facts import OrderClaimed, OrderSent
 from parallax.domain.identity import OrderId, QuoteId, UserId
 from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
 from parallax.ports.venue import OrderRequest, Outcome, Refused, Unknown, VenueHealth, VenueStatus
+from parallax.server import ANSWER_SECONDS
 from tests.desk.conftest import World, usd
 from tests.desk.scripted import ONE, START, TWO
 
@@ -336,6 +337,30 @@ def test_a_stop_while_an_answer_is_awaited_leaves_the_order_unknown(play: Play) 
         await asyncio.sleep(3)
         assert (await again.order(order.id)).state is OrderState.PENDING
         assert len(world.venue.sent) == 1
+
+    play(scenario)
+
+
+def test_nobody_is_kept_waiting_for_an_answer_to_the_end_of_a_stop(play: Play) -> None:
+    """They are told what is known while there is still a connection to tell it over."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def hang(_: OrderRequest) -> Outcome:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        world.venue.answer = hang
+        waiting = asyncio.create_task(desk.execute(quote.id, ONE, usd(), "api"))
+        await asyncio.sleep(0.5)
+        desk.drain()
+        desk.drain()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            assert (await waiting).state is OrderState.SENT
+        await desk.stop(grace=1)
+        assert desk.books.orders_of(ONE)[0].state is OrderState.UNKNOWN
 
     play(scenario)
 

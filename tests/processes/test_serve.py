@@ -190,6 +190,22 @@ async def test_a_stop_lets_an_order_have_its_answer(programs: Programs) -> None:
     assert "OrderAccepted" in {fact["kind"] for fact in await facts(programs)}
 
 
+async def test_a_stop_tells_whoever_waits_that_the_answer_is_not_known(programs: Programs) -> None:
+    """In time and in order, and without a traceback: the order was sent, and there is no answer yet."""
+    exchange = await programs.sandbox()
+    desk = await programs.desk(exchange)
+    await shown(desk, "/", "User One")
+    quote = await a_quote(desk, exchange)
+    await exchange.control(fault="hang", on="order_create", when="after", seconds=60)
+    body = {"quote_id": quote, "user_id": USERS[0], "from_amount": "10.00"}
+    ordering = asyncio.create_task(desk.http.post(f"{desk.url}/api/orders", json=body))
+    await until(lambda: has_request(exchange, quote))
+    assert await desk.program.terminate() == 0
+    assert (await ordering).status_code == 202
+    assert not [line for line in desk.program.err if "level=info" not in line]
+    assert "AnswerLost" in {fact["kind"] for fact in await facts(programs)}
+
+
 async def has_request(exchange: Sandbox, quote: str) -> bool:
     return any(request["quote_id"] == quote for request in (await exchange.record())["requests"])
 

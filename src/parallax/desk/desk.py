@@ -138,7 +138,7 @@ class Desk:
 
     def drain(self) -> None:
         """Take nothing new from now on, and end open streams. Safe to call from a signal handler, and twice."""
-        self._execution.stopping = True
+        self._execution.drain()
         self.feed.close()
 
     async def all_answered(self) -> None:
@@ -316,7 +316,7 @@ class Desk:
 
     async def execute(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
         """Place an order and wait for the venue's answer: the order is then pending, refused, withdrawn, unknown or
-        even settled. Raises like `place`."""
+        even settled; or still on its way, when the desk stops meanwhile. Raises like `place`."""
         placed = await self.place(quote_id, user_id, amount, by)
         await self._execution.answered(placed.id)
         if (order := self.books.order(placed.id)) and order.refusal and order.state is OrderState.UNKNOWN:

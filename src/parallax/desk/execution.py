@@ -66,6 +66,10 @@ VAGUE: Final = timedelta(seconds=5)
 """Beyond this uncertainty of the venue's clock nothing is decided by it: the machine slept, or its clock was set. The
 next answer tells the time again."""
 
+LAST_ANSWER: Final = 6.0
+"""Seconds of a stop after which nobody is kept waiting for an order's answer any more: they are told that it was sent,
+a second before their connection would be closed without a word."""
+
 log = structlog.get_logger()
 
 
@@ -88,6 +92,8 @@ class Execution:
         self._new_id = new_id
         self._grace = grace
         self._running: dict[OrderId, asyncio.Task[None]] = {}
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._last_answer: asyncio.TimerHandle | None = None
         self.stopping = False
 
     @property
@@ -130,9 +136,26 @@ class Execution:
         return order
 
     async def answered(self, order_id: OrderId) -> None:
-        """Return when the order has its answer, or is unknown."""
-        if (task := self._running.get(order_id)) is not None:
-            await asyncio.wait({task})
+        """Return when the order has its answer, or is unknown; while the desk stops, after `LAST_ANSWER` at most."""
+        if (task := self._running.get(order_id)) is None:
+            return
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[answer] = None
+        task.add_done_callback(lambda _: _resolve(answer))
+        try:
+            await answer
+        finally:
+            del self._waiting[answer]
+
+    def drain(self) -> None:
+        """Take nothing new. May be called twice."""
+        self.stopping = True
+        if self._last_answer is None:
+            self._last_answer = asyncio.get_running_loop().call_later(LAST_ANSWER, self._send_home)
+
+    def _send_home(self) -> None:
+        for answer in self._waiting:
+            _resolve(answer)
 
     async def all_answered(self) -> None:
         """Return when no order waits for its answer."""
@@ -283,6 +306,11 @@ class Execution:
         quote = self._ledger.quote(order.quote_id)
         assert quote is not None, "a claimed quote is known"
         return quote
+
+
+def _resolve(answer: asyncio.Future[None]) -> None:
+    if not answer.done():
+        answer.set_result(None)
 
 
 def same_amount(written: str, amount: Money) -> bool:

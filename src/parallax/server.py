@@ -27,7 +27,7 @@ from parallax.desk.desk import DRAIN, Desk
 from parallax.settings import Settings
 from parallax.web.app import create_app
 
-ANSWER_SECONDS: Final = 7
+ANSWER_SECONDS: Final = 6
 """How long requests under way may take once the desk stops; then their connections are closed. Orders may take
 `DRAIN` seconds in all, whoever asked for them."""
 

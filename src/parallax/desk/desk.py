@@ -49,8 +49,9 @@ PATIENCE: Final = 2.0
 FORCED_REFRESH_GAP: Final = 5.0
 """Seconds between two refreshes of one list that people ask for."""
 
-DRAIN: Final = 8.0
-"""Seconds that orders under way get at a stop to receive their answers; then they are unknown."""
+DRAIN: Final = 7.0
+"""Seconds that orders under way get at a stop to receive their answers; then they are unknown. What is left of the ten
+that a stop may take goes to writing that down and to the end of the program, on a busy machine two."""
 
 DOUBT_PATIENCE: Final = 3.0
 """Seconds that whoever placed an order waits for a doubted refusal to be checked before being told "unknown"."""

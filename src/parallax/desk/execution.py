@@ -66,7 +66,7 @@ VAGUE: Final = timedelta(seconds=5)
 """Beyond this uncertainty of the venue's clock nothing is decided by it: the machine slept, or its clock was set. The
 next answer tells the time again."""
 
-LAST_ANSWER: Final = 6.0
+LAST_ANSWER: Final = 5.0
 """Seconds of a stop after which nobody is kept waiting for an order's answer any more: they are told that it was sent,
 a second before their connection would be closed without a word."""
 

@@ -115,6 +115,20 @@ def test_an_export_stops_at_a_fact_that_was_changed(journal: Path) -> None:
         lines.extend(maintenance.export(journal))
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE facts SET at = at + 1000000 WHERE position = 20",
+        "UPDATE facts SET kind = 'OrdersPaused' WHERE position = 20",
+    ],
+)
+def test_an_export_shows_nothing_that_a_fact_does_not_say(journal: Path, statement: str) -> None:
+    """When and of what kind it is stands in columns too, which no hash covers."""
+    tamper(journal, statement)
+    with pytest.raises(JournalFailed, match="the columns of fact 20 are not those of its record"):
+        list(maintenance.export(journal))
+
+
 def test_a_stranger_follows_the_chain_with_the_lines_of_the_docs(journal: Path, tmp_path: Path) -> None:
     [script] = re.findall(r"```sh\n(#!.*?)```", DOCS.read_text(), re.DOTALL)
     exported = tmp_path / "facts.ndjson"

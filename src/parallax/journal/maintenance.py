@@ -22,7 +22,7 @@ from parallax.journal.failures import failures_of
 from parallax.journal.rows import Damaged
 from parallax.journal.store import Store
 from parallax.journal.verification import DAMAGED, SOUND, Anchor, Verification, verify
-from parallax.ports.codec import chained, digest
+from parallax.ports.codec import chained, decode, digest
 from parallax.ports.journal import GENESIS
 
 __all__ = [
@@ -105,6 +105,9 @@ def export(path: Path) -> Iterator[bytes]:
                 position, head = position + 1, chained(head, digest(record))
                 if number != position or link != head:
                     raise Damaged(f"fact {position} is not what was written")
+                fact = decode(record)
+                if (type(fact).__name__, rows.ticks(fact.at)) != (kind, at):
+                    raise Damaged(f"the columns of fact {position} are not those of its record")
                 moment = msgspec.json.encode(rows.moment(at)).decode()
                 fields = record[len(kind) + 4 : -1]
                 yield (

@@ -39,10 +39,15 @@ GARBAGE_LOOK: Final = 25_000
 """New objects after which the youngest are looked through for garbage that refers to itself: about a millisecond."""
 
 
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds that the loop may keep the interpreter from the journal's writer, at Python's default 5 ms after each
+statement."""
+
+
 def run(settings: Settings, *, in_memory: bool = False) -> None:
     """Serve until told to stop. Raises `JournalFailed` or `CannotStart` when it cannot be begun."""
     set_up_logging()
-    _collect_seldom()
+    _tune_interpreter()
     # The socket first: a taken port is known before anything else is touched.
     with (
         closing(bind(settings.host, settings.port)) as listening,
@@ -51,9 +56,13 @@ def run(settings: Settings, *, in_memory: bool = False) -> None:
         runner.run(serve(settings, listening, in_memory=in_memory))
 
 
-def _collect_seldom() -> None:
-    """Look for garbage that refers to itself less often than Python does by default: a desk makes little of it, and
-    keeps hundreds of thousands of entities, which every full look goes through. It was a third of a long first read."""
+def _tune_interpreter() -> None:
+    """Settings of the whole process, for a desk that has it to itself.
+
+    Circular garbage is looked for seldom: a desk makes little of it, and keeps hundreds of thousands of entities, which
+    every full look goes through. And the journal's writer gets the interpreter soon, as claims wait for it.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()  # what has been imported stays
     gc.set_threshold(GARBAGE_LOOK, 10, 10)

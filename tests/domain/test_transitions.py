@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import IllegalTransition
@@ -169,7 +169,7 @@ def test_a_claim_outlives_the_quotes_time() -> None:
 
 
 def test_executed_and_expired_are_different_things() -> None:
-    executed = replace(a_quote(), state=QuoteState.EXECUTED)
+    executed = structs.replace(a_quote(), state=QuoteState.EXECUTED)
     assert executed.status(executed.expires_at + timedelta(hours=1)) is QuoteStatus.EXECUTED
 
 

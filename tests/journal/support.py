@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from parallax.domain.facts import (
     Fact,
     OrderAccepted,
@@ -106,7 +108,9 @@ def some_facts(orders: int) -> list[Fact]:
 def late_claim(scribe: Scribe, order: str, on: str, by: str = "late") -> Change:
     """A claim decided by someone who does not know of the first: the tables would not let us fold it."""
     held = scribe.state.quotes[QuoteId(on)]
-    view = State(quotes={QuoteId(on): replace(held, state=QuoteState.ACTIVE, order_id=None)}, orders={})
+    view = State(
+        quotes={QuoteId(on): structs.replace(held, state=QuoteState.ACTIVE, order_id=None)}, orders={}
+    )
     return fold(view, claim(order, on, by=by))
 
 

@@ -30,7 +30,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = Store.open(path)
     for change in (changes := Scribe(None).changes(history(Random(11), 700))):
         assert change
-    made.commit([Batch([change], [encode(change.fact)]) for change in changes])
+    made.commit([Batch.of([change]) for change in changes])
     made.close()
     return path
 

@@ -29,7 +29,7 @@ def journal(tmp_path: Path) -> Path:
     store = Store.open(path)
     facts = [*some_facts(3), *history(Random(2), 200)]
     changes = Scribe(None).changes(facts)
-    store.commit([Batch([change], [encode(change.fact)]) for change in changes])
+    store.commit([Batch.of([change]) for change in changes])
     store.close()
     return path
 
@@ -87,7 +87,7 @@ def test_history_that_was_rewritten_with_its_chain_is_caught_by_what_was_noted_d
     other = tmp_path / "rewritten"
     store = Store.open(other)
     facts = [*some_facts(3), *history(Random(3), 200)]
-    store.commit([Batch([one], [encode(one.fact)]) for one in Scribe(None).changes(facts)])
+    store.commit([Batch.of([one]) for one in Scribe(None).changes(facts)])
     store.close()
     assert maintenance.verify(other).ok
     assert "another hash than the one noted down" in maintenance.verify(other, noted).problem

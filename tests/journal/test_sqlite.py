@@ -24,7 +24,6 @@ from parallax.domain.facts import Fact
 from parallax.domain.identity import OrderId, QuoteId
 from parallax.journal import SqliteJournal, maintenance, schema, sqlite
 from parallax.journal.store import Batch, Store
-from parallax.ports.codec import encode
 from parallax.ports.journal import OrderQuery
 from tests.journal.contract import JournalContract
 from tests.journal.strategies import histories, history
@@ -41,7 +40,7 @@ def written(path: Path, facts: list[Fact]) -> Path:
     """A journal file that holds `facts`, let go of."""
     store = Store.open(path)
     changes = Scribe(None).changes(facts)
-    store.commit([Batch([change], [encode(change.fact)]) for change in changes])
+    store.commit([Batch.of([change]) for change in changes])
     store.close()
     return path
 
@@ -430,10 +429,7 @@ def test_the_tables_are_what_any_legal_history_folds_into(batches: list[list[Fac
         store = Store.open(path)
         scribe = Scribe(None)
         try:
-            groups = [
-                Batch(changes, [encode(change.fact) for change in changes])
-                for changes in map(scribe.changes, batches)
-            ]
+            groups = [Batch.of(changes) for changes in map(scribe.changes, batches)]
             half = len(groups) // 2
             for group in (groups[:half], groups[half:]):
                 if group:

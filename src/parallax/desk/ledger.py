@@ -220,13 +220,13 @@ class _Staged:
         return change
 
     def user(self, user_id: UserId) -> User | None:
-        return self._state.user(user_id) or self._head.user(user_id)
+        return self._state.users.get(user_id) or self._head.user(user_id)
 
     def quote(self, quote_id: QuoteId) -> Quote | None:
-        return self._state.quote(quote_id) or self._head.quote(quote_id)
+        return self._state.quotes.get(quote_id) or self._head.quote(quote_id)
 
     def order(self, order_id: OrderId) -> Order | None:
-        return self._state.order(order_id) or self._head.order(order_id)
+        return self._state.orders.get(order_id) or self._head.order(order_id)
 
     def incident(self, incident_id: IncidentId) -> Incident | None:
-        return self._state.incident(incident_id) or self._head.incident(incident_id)
+        return self._state.incidents.get(incident_id) or self._head.incident(incident_id)

@@ -26,13 +26,15 @@ from parallax.ports.venue import Purpose, Venue, VenueOrder
 
 T = TypeVar("T")
 
-SLICE: Final = 1_000
-"""Quotes of a list that are recorded at once: some ten milliseconds of work."""
+SLICE: Final = 2_000
+"""Quotes of a list that are recorded at once: ten to twenty milliseconds of work."""
 
 SLICES_AHEAD: Final = 4
-"""Slices that may wait for the journal while the next is made: what a long list takes of memory and of the queue."""
+"""Slices that may wait for the journal while the next is made, and that it then writes together: a claim that comes
+behind them waits for a tenth of a second."""
 
 _CREATED_AT: Final = attrgetter("created_at")
+_ID: Final = attrgetter("id")
 
 
 @dataclass(slots=True)
@@ -81,12 +83,14 @@ class Readings:
         quotes = await self._venue.quotes(purpose)
         unknown = [quote.id for quote in quotes if self._ledger.quote(quote.id) is None]
         known = set(await self._ledger.journal.known_quotes(unknown)) if unknown else set[QuoteId]()
-        # Oldest first: the journal's tables and the books take what comes in its order at half the price.
+        # Roughly oldest first, and by id within a slice: the books are kept by time and the journal's table has keys on
+        # both; what comes in their order costs half of what it costs otherwise.
         fresh = sorted((quote for quote in quotes if quote.id not in known), key=_CREATED_AT)
         # A first list may be very long. In slices it holds up nobody, and one is written while the next is made.
         writing: deque[asyncio.Future[Sequence[Recorded]]] = deque()
         for start in range(0, len(fresh), SLICE):
-            facts = quotes_facts(self._ledger, fresh[start : start + SLICE], self._clock.now())
+            part = sorted(fresh[start : start + SLICE], key=_ID)
+            facts = quotes_facts(self._ledger, part, self._clock.now())
             if facts:
                 writing.append(self._ledger.record(*facts))
             await (asyncio.shield(writing.popleft()) if len(writing) > SLICES_AHEAD else asyncio.sleep(0))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec import Struct
+
 from parallax.domain.facts import IncidentKind
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.money import Money, Rate
@@ -27,9 +29,12 @@ class User:
     email: str
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A firm rate, good until `expires_at` by the venue's clock, usable once. `order_id` is who holds or used it."""
+class Quote(Struct, frozen=True, gc=False):
+    """A firm rate, good until `expires_at` by the venue's clock, usable once. `order_id` is who holds or used it.
+
+    A `Struct`, where its like are dataclasses: there are very many of them, they are made eight times as fast, and they
+    stay out of the search for circular garbage.
+    """
 
     id: QuoteId
     rate: Rate

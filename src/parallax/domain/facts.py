@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
+
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 
 MAX_LISTED: Final = 100
@@ -53,9 +55,8 @@ class QuoteIssued:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListedQuote:
-    """A quote as the venue listed it."""
+class ListedQuote(Struct, frozen=True, gc=False):
+    """A quote as the venue listed it. A `Struct`, as a quote is: a list has very many."""
 
     quote_id: QuoteId
     rate: str

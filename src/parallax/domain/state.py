@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, assert_never
 
+from msgspec import Struct, structs
+
 from parallax.domain.entities import Incident, Order, Pause, Quote, User
 from parallax.domain.errors import IllegalTransition
 from parallax.domain.facts import (
@@ -64,8 +66,7 @@ class View(Protocol):
     def incident(self, incident_id: IncidentId) -> Incident | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One fact and every entity as it is after it. `paused` is None where the fact does not concern the pause;
     a lifted pause is `False`."""
 
@@ -171,12 +172,12 @@ def _moved(quote: Quote | None, fact: OrderFact) -> Quote | None:
     if state is None:
         raise _illegal(f"quote {fact.quote_id}", quote.state, fact)
     if isinstance(fact, OrderClaimed):
-        return replace(quote, state=state, order_id=fact.order_id)
+        return structs.replace(quote, state=state, order_id=fact.order_id)
     if state is QuoteState.ACTIVE:
-        return replace(quote, state=state, order_id=None)
+        return structs.replace(quote, state=state, order_id=None)
     if isinstance(fact, OrderAdopted):
-        return replace(quote, state=state, order_id=fact.order_id)
-    return replace(quote, state=state)
+        return structs.replace(quote, state=state, order_id=fact.order_id)
+    return structs.replace(quote, state=state)
 
 
 def _stepped(view: View, fact: OrderFact) -> Order:

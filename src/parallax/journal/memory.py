@@ -473,7 +473,7 @@ def _write_file(target: Path, facts: Sequence[Fact], answers: Sequence[Remembere
             for fact in facts[begin : begin + _COPY_BATCH]:
                 changes.append(fold(state, fact))
                 state.put(changes[-1])
-            store.commit([Batch(changes, [encode(change.fact) for change in changes])])
+            store.commit([Batch.of(changes)])
         store.commit([Batch((), (), answer) for answer in answers])
 
     copies.write(target, fill)

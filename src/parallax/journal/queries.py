@@ -280,6 +280,11 @@ def quote(db: sqlite3.Connection, quote_id: QuoteId) -> Quote | None:
     return None if row is None else rows.quote_of(row)
 
 
+def has_quotes(db: sqlite3.Connection) -> bool:
+    """Whether there are any quotes."""
+    return db.execute("SELECT 1 FROM quotes LIMIT 1").fetchone() is not None
+
+
 def known_quotes(db: sqlite3.Connection, ids: Sequence[QuoteId]) -> list[QuoteId]:
     """Those of `ids` that there are, in their order."""
     found = {

@@ -26,7 +26,6 @@ from parallax.domain.state import Change
 from parallax.journal import copies, queries
 from parallax.journal.failures import described, kind_of
 from parallax.journal.store import Batch, Store
-from parallax.ports.codec import encode
 from parallax.ports.journal import (
     LINGER,
     MAX_PAGE,
@@ -132,7 +131,7 @@ class SqliteJournal:
     ) -> asyncio.Future[Sequence[Recorded]]:
         future: asyncio.Future[Sequence[Recorded]] = asyncio.get_running_loop().create_future()
         try:
-            batch = Batch(changes, [encode(change.fact) for change in changes])
+            batch = Batch.of(changes)
         except ValueError as error:
             self._later(future, JournalFailed(f"A fact could not be written down: {error}."))
             return future
@@ -182,8 +181,11 @@ class SqliteJournal:
 
     async def known_quotes(self, ids: Sequence[QuoteId]) -> Sequence[QuoteId]:
         found: list[QuoteId] = []
-        for part in _parts(ids):
-            found += await self._ask(lambda db, part=part: queries.known_quotes(db, part))
+        if await self._ask(
+            queries.has_quotes
+        ):  # at a very first start every quote of a long list is asked for
+            for part in _parts(ids):
+                found += await self._ask(lambda db, part=part: queries.known_quotes(db, part))
         return found
 
     async def quotes(self, offset: int, limit: int) -> QuotePage:

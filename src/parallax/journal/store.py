@@ -21,8 +21,8 @@ from parallax.domain.state import Change
 from parallax.domain.transitions import ORDER_STEPS
 from parallax.journal import schema, writing
 from parallax.journal.failures import failures_of, in_use, kind_of, pid_path, read_only
-from parallax.journal.rows import Damaged
-from parallax.ports.codec import chained, decode, digest
+from parallax.journal.rows import Damaged, Row
+from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import GENESIS, Recorded, Remembered
 
 OLDEST_SQLITE: Final = (3, 37, 0)
@@ -53,6 +53,13 @@ class Batch:
     changes: Sequence[Change]
     records: Sequence[bytes]
     answer: Remembered | None = None
+    quotes: Sequence[Row] = ()
+    """The rows of the quotes that begin."""
+
+    @classmethod
+    def of(cls, changes: Sequence[Change]) -> Batch:
+        """Changes in their written form. Raises `ValueError` for a fact that has none."""
+        return cls(changes, [encode(change.fact) for change in changes], quotes=writing.rows_begun(changes))
 
 
 class Store:
@@ -212,6 +219,7 @@ class Store:
         changes = [change for batch in batches for change in batch.changes]
         records = [record for batch in batches for record in batch.records]
         try:
+            writing.begin_quotes(self.db, [row for batch in batches for row in batch.quotes])
             recorded = writing.put(self.db, changes, records, position, head)
         except (writing.ClaimedTwice, writing.Taken):
             self.db.execute("ROLLBACK")
@@ -238,6 +246,7 @@ class Store:
             recorded: list[Recorded] = []
             at, link = position, head
             try:
+                writing.begin_quotes(self.db, batch.quotes)
                 for change, record in zip(batch.changes, batch.records, strict=True):
                     recorded += writing.put(self.db, [change], [record], at, link)
                     at, link = recorded[-1].position, recorded[-1].hash

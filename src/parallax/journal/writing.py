@@ -12,10 +12,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from parallax.domain.entities import Incident, Order, Pause
+from parallax.domain.entities import Incident, Order, Pause, Quote
 from parallax.domain.facts import Fact, OrderAccepted, OrderClaimed, OrderFound
 from parallax.domain.identity import QuoteId
 from parallax.domain.state import Change
@@ -24,9 +25,12 @@ from parallax.journal import rows
 from parallax.ports.codec import chained, digest
 from parallax.ports.journal import ANSWERS_KEPT_FOR, MAX_ANSWERS, Recorded, Remembered
 
-_CHUNKS: Final = (64, 16, 8, 4, 2, 1)
+_CHUNKS: Final = (2_048, 512, 64, 16, 8, 4, 2, 1)
 """Rows per statement. Few and fixed, so that every statement is prepared once; many rows in one, because each
 statement lets another thread take the interpreter, which a busy loop gives back late."""
+
+_MAX_VALUES: Final = 32_766
+"""Values in one statement at most: SQLite's own bound."""
 
 PURGE: Final = 100
 """Answers that are old that go with each new one: at most so many, so that no commit is long."""
@@ -81,6 +85,28 @@ class _Group:
     claimed: set[QuoteId] = field(default_factory=set[QuoteId])
 
 
+def rows_begun(changes: Sequence[Change]) -> list[rows.Row]:
+    """The rows of the quotes that begin by these changes, in their order.
+
+    Made apart from the rest, where the facts are encoded: a list brings thousands, and the writer has no time for them.
+    """
+    begun: list[Quote] = []
+    for change in changes:
+        begun += change.listed
+        if (quote := change.quote) is not None and _QUOTE_BEFORES[type(change.fact)] is None:
+            begun.append(quote)
+    return [(*row, rows.seal(row)) for row in map(rows.quote_row, begun)]
+
+
+def begin_quotes(db: sqlite3.Connection, begun: Sequence[rows.Row]) -> None:
+    """Insert quotes that begin, before the facts that begin them and whatever those behind make of them: that is an
+    update then, like any other. Raises `DoesNotFollow` when one is there already."""
+    try:
+        _insert(db, "quotes", (*rows.QUOTE_COLUMNS, "seal"), begun)
+    except sqlite3.IntegrityError as error:
+        raise DoesNotFollow(str(error)) from None
+
+
 def put(
     db: sqlite3.Connection, changes: Sequence[Change], records: Sequence[bytes], position: int, head: bytes
 ) -> list[Recorded]:
@@ -99,7 +125,7 @@ def put(
         _gather(db, group, change)
     _insert(db, "facts", rows.FACT_COLUMNS, facts)
     _put_orders(db, group.orders)
-    _put_quotes(db, group.quotes)
+    _move_quotes(db, group.quotes)
     return recorded
 
 
@@ -108,12 +134,13 @@ def _gather(db: sqlite3.Connection, group: _Group, change: Change) -> None:
     if change.order is not None:
         _gather_order(group, change.order, fact)
     if (quote := change.quote) is not None:
-        if (known := group.quotes.get(quote.id)) is None:
-            group.quotes[quote.id] = _Touched(_QUOTE_BEFORES[type(fact)], quote, fact)
+        befores = _QUOTE_BEFORES[type(fact)]
+        if befores is None:
+            pass  # see `begin_quotes`
+        elif (known := group.quotes.get(quote.id)) is None:
+            group.quotes[quote.id] = _Touched(befores, quote, fact)
         else:
             known.entity = quote
-    for quote in change.listed:
-        group.quotes[quote.id] = _Touched(None, quote, fact)
     if change.user is not None:
         row = rows.user_row(change.user)
         db.execute(
@@ -161,19 +188,11 @@ def _put_orders(db: sqlite3.Connection, touched: dict[str, _Touched]) -> None:
         _move(db, partial(_orders_moved, keys), values, "an order")
 
 
-def _put_quotes(db: sqlite3.Connection, touched: dict[str, _Touched]) -> None:
-    issued: list[rows.Row] = []
+def _move_quotes(db: sqlite3.Connection, touched: dict[str, _Touched]) -> None:
     moved: list[rows.Row] = []
     for one in touched.values():
         row = rows.quote_row(one.entity)
-        if one.befores is None:
-            issued.append((*row, rows.seal(row)))
-        else:
-            moved.append((row[0], one.befores, *row[rows.QUOTE_FIXED :], rows.seal(row)))
-    try:
-        _insert(db, "quotes", (*rows.QUOTE_COLUMNS, "seal"), issued)
-    except sqlite3.IntegrityError as error:
-        raise DoesNotFollow(str(error)) from None
+        moved.append((row[0], one.befores, *row[rows.QUOTE_FIXED :], rows.seal(row)))
     _move(db, _quotes_moved, moved, "a quote")
 
 
@@ -220,7 +239,7 @@ def remember(db: sqlite3.Connection, answer: Remembered) -> None:
 
 def _insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[rows.Row]) -> None:
     for size, part in _chunked(values):
-        db.execute(_inserting(table, columns, size), [value for row in part for value in row])
+        db.execute(_inserting(table, columns, size), tuple(chain.from_iterable(part)))
 
 
 def _move(
@@ -238,8 +257,10 @@ def _move(
 
 
 def _chunked(values: Sequence[rows.Row]) -> Iterator[tuple[int, Sequence[rows.Row]]]:
-    begin = 0
+    begin, width = 0, len(values[0]) if values else 0
     for size in _CHUNKS:
+        if size * width > _MAX_VALUES:
+            continue
         while len(values) - begin >= size:
             yield size, values[begin : begin + size]
             begin += size

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from parallax.domain.entities import User
 from parallax.domain.identity import QuoteId, UserId, VenueOrderId
 from parallax.domain.money import Rate
@@ -35,8 +37,7 @@ class VenueOrderStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class VenueQuote:
+class VenueQuote(Struct, frozen=True, gc=False):
     """A quote as the venue gives it. `created_at` is by the venue's clock, aware UTC."""
 
     id: QuoteId

@@ -205,9 +205,8 @@ def read_orders(call: str, body: bytes) -> Sequence[VenueOrder]:
 
 def quote_from(call: str, shape: QuoteShape) -> VenueQuote:
     """A quote of its shape."""
-    return VenueQuote(
-        QuoteId(_identifier(call, "id", shape.id)), _rate(call, shape), _instant(call, shape.created_at)
-    )
+    rate = _rate_of(call, bytes(shape.rate), shape.from_currency, shape.to_currency)
+    return VenueQuote(QuoteId(_identifier(call, "id", shape.id)), rate, _instant(call, shape.created_at))
 
 
 def order_from(call: str, shape: OrderShape) -> VenueOrder:
@@ -332,10 +331,6 @@ def _instant(call: str, instant: datetime) -> datetime:
     if not EARLIEST < instant < LATEST:
         raise _wrong(call, "created_at", "is out of this world")
     return instant
-
-
-def _rate(call: str, shape: QuoteShape) -> Rate:
-    return _rate_of(call, bytes(shape.rate), shape.from_currency, shape.to_currency)
 
 
 def _order(call: str, order_id: str, word: str, quote_id: str, user_id: str, amount: bytes) -> VenueOrder:

@@ -130,6 +130,9 @@ class Execution:
         task = self._supervisor.task(f"order {order_id}", self._carry_out(order_id, written))
         self._running[order_id] = task
         task.add_done_callback(lambda _: self._running.pop(order_id, None))
+        await asyncio.sleep(
+            0
+        )  # so that the order hears first of its claim, and leaves while we tell the claimant
         await asyncio.shield(written)
         order = self._ledger.books.order(order_id)
         assert order is not None, "a durable claim is in the books"

@@ -7,6 +7,7 @@ is handed in.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable
@@ -103,26 +104,27 @@ class Latencies:
     """The recent latencies of one kind of call: bounded in number and in age."""
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, float]] = deque(maxlen=KEPT)
-        self._sorted: list[float] | None = None
-        self._sorted_at = -math.inf
+        self._samples: deque[tuple[float, float]] = deque()
+        self._sorted: list[float] = []
         self.count = 0
 
     def add(self, now: float, seconds: float) -> None:
         """A call ended at `now` after `seconds`."""
+        if len(self._samples) == KEPT:
+            self._let_go()
         self._samples.append((now, seconds))
-        self._sorted = None
+        insort(self._sorted, seconds)
         self.count += 1
 
     def recent(self, now: float) -> list[float]:
-        """Those of the last `KEPT_SECONDS`, sorted."""
-        # Sorted again when there is a new one, and every second, so that old ones go.
-        if self._sorted is None or now - self._sorted_at >= 1.0:
-            while self._samples and self._samples[0][0] < now - KEPT_SECONDS:
-                self._samples.popleft()
-            self._sorted = sorted(seconds for _, seconds in self._samples)
-            self._sorted_at = now
+        """Those of the last `KEPT_SECONDS`, sorted. It is the very list: look, and do not keep it."""
+        while self._samples and self._samples[0][0] < now - KEPT_SECONDS:
+            self._let_go()
         return self._sorted
+
+    def _let_go(self) -> None:
+        _, seconds = self._samples.popleft()
+        del self._sorted[bisect_left(self._sorted, seconds)]
 
     def quantile(self, now: float, q: float) -> float | None:
         """The latency that a share `q` of the recent ones did not exceed."""

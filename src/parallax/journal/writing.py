@@ -277,13 +277,17 @@ def _inserting(table: str, columns: tuple[str, ...], height: int) -> str:
 
 @cache
 def _moving(table: str, columns: tuple[str, ...], height: int, more: str) -> str:
-    """An update from a list of values: id, the states before, then `columns`."""
-    settings = ", ".join(f"{column} = v.column{number}" for number, column in enumerate(columns, 3))
+    """An update from a list of values: id, the states before, then `columns`, and one for `more` if given. One row
+    alone, as a lone order has it, needs no join."""
+    value = "?" if height == 1 else "v.column"
     last = len(columns) + 2
+    settings = [f"{column} = {value}{number}" for number, column in enumerate(columns, 3)]
+    if more:
+        settings.append(more.format(f"{value}{last + 1}"))
+    source = "" if height == 1 else f"FROM (VALUES {_marks(last + bool(more), height)}) AS v "
     return (
-        f"UPDATE {table} SET {settings}{more.format(next=last + 1)} "
-        f"FROM (VALUES {_marks(last + (1 if more else 0), height)}) AS v "
-        f"WHERE {table}.id = v.column1 AND instr(v.column2, ',' || {table}.state || ',')"
+        f"UPDATE {table} SET {', '.join(settings)} {source}"
+        f"WHERE {table}.id = {value}1 AND instr({value}2, ',' || {table}.state || ',')"
     )
 
 
@@ -302,7 +306,7 @@ def _order_settings(keys: _Keys) -> tuple[tuple[str, ...], Callable[[rows.Row], 
 
 def _orders_moved(keys: _Keys, height: int) -> str:
     columns, _ = _order_settings(keys)
-    return _moving("orders", (*columns, "seal"), height, ", facts = orders.facts + v.column{next}")
+    return _moving("orders", (*columns, "seal"), height, "facts = orders.facts + {}")
 
 
 def _quotes_moved(height: int) -> str:

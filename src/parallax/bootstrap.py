@@ -198,6 +198,8 @@ AVOIDED_WORDS: Final = {
     "shared": "Shared with a read under way",
     "down": "Not asked: the exchange is down",
     "no_room": "Not asked: no room in the budget",
+    "cache": "Answered from what is known",
+    "one_list": "One list for several orders",
 }
 
 _FAILURES: Final = frozenset({Result.LIMITED, Result.FAILED, Result.UNREADABLE, Result.TIMEOUT, Result.LOST})

@@ -88,6 +88,20 @@ class TestBudget:
 
         virtually(main())
 
+    def test_a_key_that_is_refused_is_told_until_one_is_accepted(self) -> None:
+        async def main() -> None:
+            async with House() as house:
+                house.api.script = Script(lambda: answer(401))
+                with pytest.raises(VenueUnavailable, match="key"):
+                    await house.gateway.users()
+                status = house.gateway.status
+                assert status.health is VenueHealth.REFUSING
+                assert "administrator" in status.words
+                await house.gateway.users()
+                assert house.gateway.status.health is VenueHealth.WELL
+
+        virtually(main())
+
     def test_a_pause_has_a_bound_and_ends_without_anyone_asking(self) -> None:
         async def main() -> None:
             async with House() as house:
@@ -409,7 +423,8 @@ class TestBreaker:
                 for _ in range(9):
                     with pytest.raises(VenueUnavailable):
                         await house.gateway.users()
-                assert house.gateway.status.health is VenueHealth.WELL
+                said = VenueHealth.REFUSING if status == 401 else VenueHealth.WELL
+                assert house.gateway.status.health is said
 
         virtually(main())
 

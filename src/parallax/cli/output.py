@@ -38,6 +38,7 @@ STYLES: Final = {
     "waiting": "yellow",
     "failed": "red",
     "refused": "red",
+    "refusing": "red",
     "down": "red",
 }
 

@@ -110,6 +110,7 @@ class VenueHealth(StrEnum):
     WELL = "well"
     SLOW = "slow"
     LIMITED = "limited"
+    REFUSING = "refusing"  # it answers, and does not accept this desk's key
     DOWN = "down"
 
 

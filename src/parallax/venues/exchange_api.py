@@ -7,6 +7,7 @@ the environment, no log lines with addresses. Unless another is handed in it is 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,8 @@ connection being dropped has no answer, and an order without an answer is unknow
 MAX_IDLE_CONNECTIONS: Final = 32
 """Connections kept for the next call: as many as there are calls at once by default. How many there are at once is
 bounded by the limiter and not by the pool, so that an order that has passed its last check never waits for one."""
+
+_ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 MAX_WHY: Final = 200
 """Characters of a system's words about a connection that was not made: "Connection refused", a certificate's fault."""
@@ -196,11 +199,10 @@ class ExchangeApi:
             words = f"The exchange's answer to {call} is larger than {MAX_ANSWER // 2**20} MiB."
             failure = CallFailed("answer_too_large", words, clock() - sent)
         except httpx2.ConnectError as error:
-            why = f" ({error})"[:MAX_WHY] if str(error) else ""
-            words = f"{self._host} cannot be reached: the connection for {call} was not made{why}."
+            words = f"{self._host} cannot be reached: {_why(error)}."
             failure = CallFailed("not_connected", words, clock() - sent)
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, there was no answer
-            words = f"The connection was lost during {call} ({type(error).__name__})."
+        except Exception:  # noqa: BLE001 - whatever a transport raises, there was no answer
+            words = f"The connection was lost before {call} was answered."
             failure = CallFailed("connection_lost", words, clock() - sent)
         else:
             return self._answer(response, content, (sent, answered, clock()))
@@ -222,6 +224,12 @@ class ExchangeApi:
         return _Answer(
             heard, content, 'rel="next"' in headers.get("link", "").replace("rel=next", 'rel="next"')
         )
+
+
+def _why(error: Exception) -> str:
+    """Why a connection was not made, as the system puts it and without its numbers: "connection refused"."""
+    words = _ERRNO.sub("", str(error))[:MAX_WHY] or "the connection was not made"
+    return words if words[1:2].isupper() else words[:1].lower() + words[1:]
 
 
 class _TooLarge(Exception):

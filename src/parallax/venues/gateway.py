@@ -350,6 +350,10 @@ class Gateway:
             self._breaker.failed(now, f"{kind.value} was answered with {heard.status}.", probe=probe)
         else:
             self._breaker.succeeded(now, probe=probe)
+            if heard.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                self._health.heard_of_key(refused=True)
+            elif heard.status < HTTPStatus.BAD_REQUEST:
+                self._health.heard_of_key(refused=False)
             # An answer of 5xx may be a proxy's, and its clock another one.
             self._estimate.heard(heard.date, heard.sent, heard.answered)
         told = self._told_to_wait(heard)

@@ -28,6 +28,7 @@ class Health:
         self._limiter = limiter
         self._slow_after = slow_after
         self._recent: deque[tuple[float, float]] = deque(maxlen=SLOW_CALLS)
+        self._key_refused = False
         self._listeners: list[Callable[[VenueStatus], None]] = []
         self.status = VenueStatus(VenueHealth.WELL, clock.now())
 
@@ -39,6 +40,10 @@ class Health:
     def took(self, seconds: float) -> None:
         """A call, answered or not, took this long."""
         self._recent.append((self._clock.monotonic(), seconds))
+
+    def heard_of_key(self, *, refused: bool) -> None:
+        """An answer has shown whether the exchange accepts the key."""
+        self._key_refused = refused
 
     def review(self) -> None:
         """Form the status anew, and tell when it is another."""
@@ -69,6 +74,9 @@ class Health:
             retry_at = _whole_seconds(wall + timedelta(seconds=self._limiter.paused_until - now))
             words = "The exchange has asked for a pause; no call leaves before it is over."
             return VenueStatus(VenueHealth.LIMITED, self._since(VenueHealth.LIMITED, wall), words, retry_at)
+        if self._key_refused:
+            words = "The exchange refuses the API key of this desk: an administrator has to set a valid one."
+            return VenueStatus(VenueHealth.REFUSING, self._since(VenueHealth.REFUSING, wall), words)
         if self._is_slow(now):
             words = f"Half of the last calls took {self._slow_after:g} s or longer."
             return VenueStatus(VenueHealth.SLOW, self._since(VenueHealth.SLOW, wall), words)

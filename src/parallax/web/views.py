@@ -132,7 +132,12 @@ async def order_panel(site: Site, order: Order) -> str:
         **_order_fields(site, order),
         "steps": steps,
         "certainty": certainty,
-        "incidents": [incident for incident in site.desk.books.incidents if incident.order_id == order.id],
+        "incidents": [
+            incident
+            for incident in site.desk.books.incidents
+            # What is said of a quote concerns each order on it.
+            if incident.order_id == order.id or incident.quote_id == order.quote_id
+        ],
         "incident_words": words.INCIDENTS,
     }
     return site.fragment("order_panel.html", "panel", fields)

@@ -69,6 +69,9 @@ HEALTH: Final[dict[VenueHealth, StateWords]] = {
     VenueHealth.LIMITED: StateWords(
         "Calls limited", "warn", "The exchange limits how often it may be asked."
     ),
+    VenueHealth.REFUSING: StateWords(
+        "Key refused", "bad", "The exchange does not accept this desk's API key."
+    ),
     VenueHealth.DOWN: StateWords("Exchange down", "bad", "The exchange does not answer."),
 }
 

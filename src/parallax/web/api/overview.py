@@ -34,7 +34,7 @@ class Venue(msgspec.Struct, frozen=True):
 
     name: str
     sandbox: bool
-    health: Literal["well", "slow", "limited", "down"]
+    health: Literal["well", "slow", "limited", "refusing", "down"]
     since: Instant
     words: str
     retry_at: Annotated[Instant | None, Meta(description="When calls are tried again; null: now.")]

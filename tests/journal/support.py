@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -118,7 +117,7 @@ def impossible(scribe: Scribe, order: str) -> Change:
     """A change from a memory that has lost its mind: a settled order is sent once more."""
     known = scribe.state.orders[OrderId(order)]
     return Change(
-        sent(order, known.quote_id, 99), order=replace(known, state=OrderState.SENT, sent_at=at(99))
+        sent(order, known.quote_id, 99), order=structs.replace(known, state=OrderState.SENT, sent_at=at(99))
     )
 
 

@@ -56,9 +56,8 @@ class Quote(Struct, frozen=True, gc=False):
         return QuoteStatus(self.state)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One attempt to execute a quote for a user and an amount.
+class Order(Struct, frozen=True, gc=False):
+    """One attempt to execute a quote for a user and an amount. A `Struct`, as a quote is.
 
     Instants are by the desk's clock. `rate` is None only for an order adopted without its quote. `by` is who
     placed it, empty for an adopted one. `result` is what `amount` buys, rounded once. `reasons` are the

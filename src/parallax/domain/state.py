@@ -191,7 +191,7 @@ def _stepped(view: View, fact: OrderFact) -> Order:
     fields: dict[str, object] = news(order, fact) if news else {}
     if state.settled:
         fields["settled_at"] = fact.at
-    return replace(order, state=state, **fields)
+    return structs.replace(order, state=state, **fields)
 
 
 # What a fact tells of an order besides its next state.

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from parallax.domain.entities import Incident, Order, Pause, Quote, User
 from parallax.domain.errors import JournalFailed
 from parallax.domain.facts import Fact
@@ -43,8 +45,7 @@ MAX_ANSWER_BYTES: Final = 65_536
 """The longest answer remembered; the desk's own are around 1 KB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """A fact that is durable: its position (from 1, without gaps), its hash, and what it changed.
 
     `hash` is SHA-256 of the hash before it and the SHA-256 of its record (see `parallax.ports.codec`).

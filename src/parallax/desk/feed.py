@@ -23,7 +23,7 @@ from parallax.domain.state import Change
 from parallax.ports.journal import Recorded
 
 MAX_WAITING: Final = 1_000
-"""Records that may wait in one subscription: more than a page shows, less than a megabyte."""
+"""Records that may wait in one subscription: more than a page shows, and a few bytes each, as all share the record."""
 
 MAX_REPLAY: Final = 5_000
 """Newest records kept for readers that resume; older ones are read from the journal."""

@@ -40,7 +40,8 @@ STUCK_CHECK: Final = 5.0
 """Seconds between two looks for such readers."""
 
 MAX_BEHIND: Final = 1_000
-"""Facts that a reader may be behind the newest, about 0.4 MB: a channel holds them once for all of its readers."""
+"""Facts that a reader may be behind the newest, about 0.4 MB (14 where all are long lists of quotes): a channel holds
+them once for all of its readers."""
 
 MAX_BURST: Final = 20_000
 """Facts that may become durable in one moment: ten full commits of the journal."""
@@ -52,7 +53,7 @@ MAX_READERS: Final = 4_096
 """Event streams open at one time; each holds a connection and some 20 KB."""
 
 MAX_FRAMES: Final = MAX_REPLAY
-"""Facts kept in their written form, about 0.4 KB each: as many as the feed remembers."""
+"""Facts kept in their written form, about 0.4 KB each (14 for a long list of quotes): as many as the feed remembers."""
 
 MAX_POSITION: Final = 2**53 - 1
 """No journal gets there, and every language's numbers do."""

@@ -126,7 +126,8 @@ def everything(_: Change) -> bool:
 
 
 def newest_of_entity(record: Recorded) -> object:
-    """Coalesce records of one entity: pages show what is, not what was."""
+    """Coalesce records of one entity: pages show what is, not what was. Lists of new quotes have none, and the newest
+    stands for all: a page that shows quotes then fetches itself again."""
     change = record.change
     if change.order is not None:
         return change.order.id

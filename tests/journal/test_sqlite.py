@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ from parallax.journal.store import Batch, Store
 from parallax.ports.journal import OrderQuery
 from tests.journal.contract import JournalContract
 from tests.journal.strategies import histories, history
-from tests.journal.support import Scribe, claim, quote, settled_order, some_facts
+from tests.journal.support import NOON, Scribe, claim, quote, settled_order, some_facts
 
 
 class TestOnDisk(JournalContract):
@@ -500,4 +500,25 @@ async def test_too_many_reads_waiting_are_refused_one_by_one(
     with pytest.raises(JournalFailed, match="Too many reads"):
         await scribe.journal.quote(QuoteId("q"))
     assert scribe.journal.failed is None
+    await scribe.journal.close()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda journal: journal.orders(OrderQuery(), 10**30, 10),
+        lambda journal: journal.quotes(10**30, 10),
+        lambda journal: journal.order(OrderId("\ud800")),
+        lambda journal: journal.quote(QuoteId("\ud800")),
+        lambda journal: journal.recall("\ud800", NOON),
+    ],
+)
+async def test_what_nobody_can_have_written_is_refused_and_leaves_the_journal_in_use(
+    tmp_path: Path, ask: Callable[[SqliteJournal], Awaitable[Any]]
+) -> None:
+    scribe = await Scribe(SqliteJournal(tmp_path / "journal")).open()
+    with pytest.raises(JournalFailed, match="cannot be looked for"):
+        await ask(scribe.journal)
+    assert scribe.journal.failed is None
+    await scribe.append(quote("q"))
     await scribe.journal.close()

@@ -61,13 +61,23 @@ _SORTS: Final = {
 }
 
 
+class Unaskable(Exception):
+    """No column could hold what was looked for: a mistake of whoever asks, which says nothing about the journal."""
+
+
 def read(store: Store, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Do one read. Raises `JournalFailed` in words, or lets SQLite's interruption through."""
+    """Do one read. Raises `JournalFailed` in words or `Unaskable`, or lets SQLite's interruption through."""
     with failures_of(store.path):
         try:
             return work(store.db)
         except sqlite3.Error:
             raise
+        except UnicodeEncodeError:
+            raise Unaskable("a text that is not Unicode cannot be looked for") from None
+        except OverflowError as error:
+            if "SQLite" not in str(error):
+                raise Damaged(f"OverflowError: {error}") from None
+            raise Unaskable("a number that is too large cannot be looked for") from None
         except rows.UNREADABLE as error:
             raise (
                 error if isinstance(error, Damaged) else Damaged(f"{type(error).__name__}: {error}")

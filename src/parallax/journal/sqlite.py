@@ -383,6 +383,8 @@ class SqliteJournal:
                 result = job.work(store)
             finally:
                 store.db.set_progress_handler(None, 0)
+        except queries.Unaskable as error:
+            self._call(_fail, job.future, JournalFailed(f"The journal cannot be asked that: {error}."))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             if kind_of(error) == sqlite3.SQLITE_INTERRUPT:
                 job.yields += 1

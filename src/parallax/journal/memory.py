@@ -102,7 +102,6 @@ class MemoryJournal:
         self._held: dict[QuoteId, Order | None] = {}
         self._facts: list[Fact] = []
         self._records: list[bytes] = []
-        self._digests: list[bytes] = []
         self._links: list[bytes] = []
         self._of_order: dict[OrderId, list[int]] = {}
         self._reads_of: dict[UserId, list[int]] = {}

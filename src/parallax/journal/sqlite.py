@@ -7,13 +7,12 @@ Reads run on the same thread between commits, and give way to a claim that comes
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -413,18 +412,6 @@ class SqliteJournal:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop is gone, and with it everybody who could be told
             self._loop.call_soon_threadsafe(function, *arguments)
-
-
-@contextmanager
-def _no_garbage() -> Generator[None]:
-    """Hold the collector back while tens of thousands of entities are made that all stay: it took a third of it."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _nobody(records: Sequence[Recorded]) -> None:

@@ -59,7 +59,6 @@ class Supervisor:
         self._duties: dict[str, tuple[DutyReport, asyncio.Task[None]]] = {}
         # A dict and not a set: ended in the order in which they began, the same in every run.
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        self.failed_tasks = 0
 
     def duty(self, name: str, purpose: str, run: Callable[[], Awaitable[None]]) -> None:
         """Keep `run` running under a name; `purpose` is a sentence for people."""
@@ -115,5 +114,4 @@ class Supervisor:
         try:
             await work
         except Exception:
-            self.failed_tasks += 1
             log.exception("task failed", task=name)

@@ -15,7 +15,7 @@ import warnings
 from asyncio import Handle, TimerHandle
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final, TypeVar, cast
@@ -49,6 +49,31 @@ class Process:
 _PROCESS: ContextVar[Process] = ContextVar("process")
 
 
+class _Handle:
+    """What asyncio's own handles are, without what debugging and other loops need: half a million are made a minute."""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when")
+
+    def __init__(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self._when = when
+        self._callback = callback
+        self._args = args
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """It will not run: it is dropped when its time comes."""
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def when(self) -> float:
+        return self._when
+
+
 class SimulatedLoop(asyncio.BaseEventLoop):
     """A loop whose clock stands still while callbacks run, and then jumps to the next one."""
 
@@ -57,8 +82,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._max_steps = max_steps
         self._draw = random.random
         self._clock = 0.0
-        self._queue: list[Handle] = []
-        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._queue: list[_Handle] = []
+        self._timers: list[tuple[float, int, _Handle]] = []
         self._made = 0
         self._killed = False
         self._tasks: list[asyncio.Task[Any]] = []
@@ -77,9 +102,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        handle = Handle(callback, args, self, context)
+        handle = _Handle(self._clock, callback, args, context)
         self._queue.append(handle)
-        return handle
+        return cast("Handle", handle)
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -89,13 +114,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> TimerHandle:
-        handle = TimerHandle(when, callback, args, self, context)
+        handle = _Handle(when, callback, args, context)
         self._made += 1
         heappush(self._timers, (when, self._made, handle))
-        return handle
-
-    def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
-        pass  # it is dropped when its time comes
+        return cast("TimerHandle", handle)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -190,7 +212,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self.steps > self._max_steps:
             raise Stuck(f"more than {self._max_steps} steps")
 
-    def _ready_now(self) -> list[Handle]:
+    def _ready_now(self) -> list[_Handle]:
         """What is ready, shuffled; when nothing is, time jumps to where something will be."""
         timers, queue = self._timers, self._queue
         if not queue:

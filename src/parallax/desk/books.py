@@ -25,6 +25,11 @@ MAX_PAST_QUOTES: Final = 100_000
 """Past quotes kept in memory; older ones are read from the journal. About 0.6 KB each."""
 
 
+NEAR: Final = 4_096
+"""How far from the newest quotes a new one is looked for first: a long list comes in slices that are in order, and are
+not within."""
+
+
 class Books:
     """Users, quotes, orders and incidents as the journal knows them."""
 
@@ -184,7 +189,8 @@ class Books:
         if not by_time or by_time[-1] < entry:
             by_time.append(entry)  # as nearly always
         else:
-            insort(by_time, entry)
+            near = max(0, len(by_time) - NEAR)
+            insort(by_time, entry, near if by_time[near] < entry else 0)
 
     def _index_order(self, order: Order) -> None:
         self._orders_of.setdefault(order.user_id, {})[order.id] = None

@@ -29,9 +29,9 @@ T = TypeVar("T")
 SLICE: Final = 2_000
 """Quotes of a list that are recorded at once: ten to twenty milliseconds of work."""
 
-SLICES_AHEAD: Final = 4
+SLICES_AHEAD: Final = 8
 """Slices that may wait for the journal while the next is made, and that it then writes together: a claim that comes
-behind them waits for a tenth of a second."""
+behind them waits for a fifth of a second, as hardly ever happens but at a first start."""
 
 _CREATED_AT: Final = attrgetter("created_at")
 _ID: Final = attrgetter("id")

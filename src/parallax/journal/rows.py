@@ -5,6 +5,7 @@ A row here is a tuple of the columns named beside it; the tables add `number` (o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -171,17 +172,25 @@ def user_of(row: Row) -> User:
 
 def quote_row(quote: Quote) -> Row:
     """A quote as its columns."""
-    rate = quote.rate
-    return (
-        quote.id,
-        rate.wire,
-        rate.from_currency.code,
-        rate.to_currency.code,
-        ticks(quote.created_at),
-        quote.by,
-        _WORD_OF[quote.state],
-        quote.order_id,
-    )
+    [row] = quote_rows((quote,))
+    return row
+
+
+def quote_rows(quotes: Sequence[Quote]) -> list[Row]:
+    """Quotes as their columns: together, as a list brings very many."""
+    return [
+        (
+            quote.id,
+            (rate := quote.rate).wire,
+            rate.from_currency.code,
+            rate.to_currency.code,
+            ticks(quote.created_at),
+            quote.by,
+            _WORD_OF[quote.state],
+            quote.order_id,
+        )
+        for quote in quotes
+    ]
 
 
 def quote_of(row: Row) -> Quote:

@@ -95,7 +95,7 @@ def rows_begun(changes: Sequence[Change]) -> list[rows.Row]:
         begun += change.listed
         if (quote := change.quote) is not None and _QUOTE_BEFORES[type(change.fact)] is None:
             begun.append(quote)
-    return [(*row, rows.seal(row)) for row in map(rows.quote_row, begun)]
+    return [(*row, rows.seal(row)) for row in rows.quote_rows(begun)]
 
 
 def begin_quotes(db: sqlite3.Connection, begun: Sequence[rows.Row]) -> None:

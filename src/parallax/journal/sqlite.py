@@ -140,7 +140,12 @@ class SqliteJournal:
 
     def append_later(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
         """Queue a batch for the next commit, whoever it is made for."""
-        return self._append(changes, lambda: asyncio.get_running_loop().call_later(LINGER, self._bell.ring))
+        return self._append(changes, lambda: asyncio.get_running_loop().call_later(LINGER, self._ring_if_due))
+
+    def _ring_if_due(self) -> None:
+        """Wake the writer for what has lingered, unless another commit has taken it along."""
+        if self._writes:
+            self._bell.ring()
 
     def _append(
         self, changes: Sequence[Change], ring: Callable[[], object]

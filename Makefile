@@ -11,8 +11,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The system's Python that the environment is made of: 3.11 for choice, any newer one if need be.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The Python that the environment is made of: the fastest 3.11 there is, or the one that is named here.
+PYTHON ?=
 
 # pyright would otherwise ask the network whether a newer one exists.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -35,13 +35,7 @@ setup: $(VENV)/.installed ## Make .venv with everything the program needs
 	@:
 
 $(VENV)/.made:
-	@[ -n "$(PYTHON)" ] || { echo "Parallax needs Python 3.11 or newer: apt-get install python3.11 python3.11-venv" >&2; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Parallax needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=/path/to/python" >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "$(PYTHON) has no venv module: apt-get install python3-venv" >&2; exit 2; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@scripts/make-environment $(VENV) $(PYTHON)
 	@touch $@
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made

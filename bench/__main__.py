@@ -20,6 +20,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"No such group: {', '.join(unknown)}. There are: {', '.join(GROUPS)}.", file=sys.stderr)
         return 2
+    print(f"Python {' '.join(sys.version.split())}\n")
     held = True
     for name in names or GROUPS:
         began = time.monotonic()

@@ -23,7 +23,7 @@ from parallax.domain.errors import JournalFailed
 from parallax.domain.facts import Fact
 from parallax.domain.identity import OrderId, QuoteId
 from parallax.journal import SqliteJournal, maintenance, schema, sqlite
-from parallax.journal.store import Batch, Store
+from parallax.journal.store import CHECKPOINT_PAGES, FRAME, Batch, Store
 from parallax.ports.journal import OrderQuery
 from tests.journal.contract import JournalContract
 from tests.journal.strategies import histories, history
@@ -235,10 +235,15 @@ from parallax.domain.errors import JournalFailed
 from parallax.journal import SqliteJournal
 from tests.journal.support import Scribe, quote
 
-async def main():
-    scribe = await Scribe(SqliteJournal(Path(sys.argv[1]))).open()
+def fill_the_disk():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+
+async def main():
+    if sys.argv[3] == "before the start":
+        fill_the_disk()
+    scribe = await Scribe(SqliteJournal(Path(sys.argv[1]))).open()
+    fill_the_disk()
     confirmed = 0
     try:
         while True:
@@ -253,16 +258,37 @@ asyncio.run(main())
 """
 
 
-def test_a_disk_that_takes_no_more_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("filled", ["before the start", "later"])
+def test_a_disk_that_takes_no_more_loses_nothing_that_was_confirmed(tmp_path: Path, filled: str) -> None:
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-c", FILL, str(tmp_path / "j"), root],
+        [sys.executable, "-c", FILL, str(tmp_path / "j"), root, filled],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     confirmed, words = done.stdout.splitlines()
     assert "disk" in words
     assert int(confirmed) > 0
     assert maintenance.verify(tmp_path / "j").facts >= int(confirmed)
+
+
+async def test_the_log_has_its_size_from_the_start_whatever_a_crash_left_of_it(tmp_path: Path) -> None:
+    first = await scribe_on(tmp_path / "first")
+    log = tmp_path / "first-wal"
+    whole = log.stat().st_size
+    assert whole == CHECKPOINT_PAGES * FRAME
+    await asyncio.gather(*(first.append(quote(f"q{n}")) for n in range(20)))
+    assert log.stat().st_size == whole
+    frames = log.read_bytes().rstrip(b"\0")
+    for name, left in (("laid out", whole), ("as it grew", -(-len(frames) // FRAME) * FRAME + 32)):
+        (tmp_path / name).write_bytes((tmp_path / "first").read_bytes())
+        (tmp_path / f"{name}-wal").write_bytes(log.read_bytes()[:left])
+        crashed = await scribe_on(tmp_path / name)
+        assert (crashed.snapshot.position, len(crashed.snapshot.quotes)) == (20, 20)
+        assert (tmp_path / f"{name}-wal").stat().st_size == whole
+        await crashed.append(quote("another"))
+        await crashed.journal.close()
+        assert maintenance.verify(tmp_path / name).facts == 21
+    await first.journal.close()
 
 
 AS_SOMEONE_ELSE = """

@@ -304,6 +304,7 @@ class SqliteJournal:
         try:
             self._store = store = Store.open(self.path)
             try:
+                store.lay_out_log()
                 snapshot = queries.read(store, lambda db: queries.snapshot(db, store.position, self._bounds))
             except BaseException:
                 store.close()

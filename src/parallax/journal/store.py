@@ -32,6 +32,9 @@ CHECKPOINT_PAGES: Final = 4_000
 """Pages (4 KiB) that the write-ahead log collects before they are moved into the file: a commit touches some pages
 again and again, so fewer moves are fewer writes; 16 MB is read back in well under a second after a crash."""
 
+FRAME: Final = 4_096 + 24
+"""Bytes that a page takes in the write-ahead log."""
+
 CACHE_KIB: Final = 65_536
 """Memory for pages: the leaves of the keys that orders are looked up by, for about a million orders."""
 
@@ -105,6 +108,23 @@ class Store:
             store.close()
             raise
         return store
+
+    def lay_out_log(self) -> None:
+        """Give the write-ahead log the size that it grows to before it is written over from its beginning: a commit
+        that makes its file longer waits for the file system's own bookkeeping too.
+
+        What is in it stays, and zeros behind it are no frames of it. A full disk has no room for this, nor need it.
+        """
+        blank = bytes(256 * 1024)
+        with suppress(OSError), open(self.path.with_name(self.path.name + "-wal"), "r+b", buffering=0) as log:
+            size = log.seek(0, os.SEEK_END)
+            try:
+                for begin in range(size, CHECKPOINT_PAGES * FRAME, len(blank)):
+                    log.write(blank[: CHECKPOINT_PAGES * FRAME - begin])
+                os.fsync(log.fileno())
+            except OSError:
+                log.truncate(size)
+                raise
 
     def close(self) -> None:
         """Move the log into the file and let go of it."""

@@ -115,16 +115,12 @@ class Store:
 
         What is in it stays, and zeros behind it are no frames of it. A full disk has no room for this, nor need it.
         """
-        blank = bytes(256 * 1024)
         with suppress(OSError), open(self.path.with_name(self.path.name + "-wal"), "r+b", buffering=0) as log:
             size = log.seek(0, os.SEEK_END)
-            try:
-                for begin in range(size, CHECKPOINT_PAGES * FRAME, len(blank)):
-                    log.write(blank[: CHECKPOINT_PAGES * FRAME - begin])
-                os.fsync(log.fileno())
-            except OSError:
+            missing = bytes(max(0, CHECKPOINT_PAGES * FRAME - size))
+            if log.write(missing) < len(missing):
                 log.truncate(size)
-                raise
+            os.fsync(log.fileno())
 
     def close(self) -> None:
         """Move the log into the file and let go of it."""

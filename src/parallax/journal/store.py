@@ -115,7 +115,7 @@ class Store:
 
         What is in it stays, and zeros behind it are no frames of it. A full disk has no room for this, nor need it.
         """
-        with suppress(OSError), _log_of(self.path).open("r+b", buffering=0) as log:
+        with suppress(OSError), log_path(self.path).open("r+b", buffering=0) as log:
             size = log.seek(0, os.SEEK_END)
             missing = bytes(max(0, CHECKPOINT_PAGES * FRAME - size))
             if log.write(missing) < len(missing):
@@ -297,7 +297,7 @@ def _prepare(path: Path) -> None:
             raise JournalFailed(f"{path} is not a file, so it cannot be a journal.") from None
         if not os.access(path, os.R_OK | os.W_OK):  # SQLite would open it, and stumble over the lock
             raise read_only(path) from None
-        log = _log_of(path)
+        log = log_path(path)
         if path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
             raise Damaged("it is empty, but its write-ahead log is not") from None
     except FileNotFoundError:
@@ -310,7 +310,8 @@ def _prepare(path: Path) -> None:
             os.close(directory)
 
 
-def _log_of(path: Path) -> Path:
+def log_path(path: Path) -> Path:
+    """Where a journal's write-ahead log is."""
     return path.with_name(path.name + "-wal")
 
 

@@ -108,10 +108,10 @@ class Disk:
             self.times.append(self._loop.time())
             if isinstance(fact, OrderFact):
                 self.states[fact.order_id] = BECOMES[type(fact)]
-            if isinstance(fact, OrderClaimed):
-                self.claims.setdefault(fact.quote_id, []).append(fact)
-            elif isinstance(fact, OrderWithdrawn | OrderRefused):
-                self.given_up.add(fact.order_id)
+                if isinstance(fact, OrderClaimed):
+                    self.claims.setdefault(fact.quote_id, []).append(fact)
+                elif isinstance(fact, OrderWithdrawn | OrderRefused):
+                    self.given_up.add(fact.order_id)
             if self._witness.keep_story:
                 self._witness.tell("journal", f"{len(self.facts)} {told(fact)}")
 

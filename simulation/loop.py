@@ -16,9 +16,12 @@ from asyncio import Handle, TimerHandle
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final, TypeVar, cast
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -49,19 +52,14 @@ class Process:
 _PROCESS: ContextVar[Process] = ContextVar("process")
 
 
-class _Handle:
+class _Handle(Struct, eq=False, gc=False):
     """What asyncio's own handles are, without what debugging and other loops need: half a million are made a minute."""
 
-    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when")
-
-    def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
-    ) -> None:
-        self._when = when
-        self._callback = callback
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
+    _when: float
+    _callback: Callable[..., object]
+    _args: tuple[Any, ...]
+    _context: Context
+    _cancelled: bool = False
 
     def cancel(self) -> None:
         """It will not run: it is dropped when its time comes."""
@@ -81,7 +79,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._max_steps = max_steps
         self._draw = random.random
-        self._clock = 0.0
+        self.now = 0.0
+        """What `time` tells."""
+        self.create_future = partial(asyncio.Future, loop=self)
         self._queue: list[_Handle] = []
         self._timers: list[tuple[float, int, _Handle]] = []
         self._made = 0
@@ -97,30 +97,31 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     # What asyncio asks of a loop
 
     def time(self) -> float:
-        return self._clock
+        return self.now
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        handle = _Handle(self._clock, callback, args, context)
+        handle = _Handle(self.now, callback, args, copy_context() if context is None else context)
         self._queue.append(handle)
-        return cast("Handle", handle)
+        return handle  # pyright: ignore[reportReturnType]
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> TimerHandle:
-        return self.call_at(self._clock + delay, callback, *args, context=context)
+        when = self.now + delay
+        handle = _Handle(when, callback, args, copy_context() if context is None else context)
+        self._made += 1
+        heappush(self._timers, (when, self._made, handle))
+        return handle  # pyright: ignore[reportReturnType]
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> TimerHandle:
-        handle = _Handle(when, callback, args, context)
+        handle = _Handle(when, callback, args, copy_context() if context is None else context)
         self._made += 1
         heappush(self._timers, (when, self._made, handle))
-        return cast("TimerHandle", handle)
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return handle  # pyright: ignore[reportReturnType]
 
     def create_task(
         self, coro: Any, *, name: object = None, context: Context | None = None
@@ -194,38 +195,43 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _turn(self) -> None:
         """Run what is ready, in a random order; what that makes ready is of the next turn."""
-        for handle in self._ready_now():
+        ready, self._queue = self._queue, []
+        if not ready:
+            self._jump()
+        timers, clock = self._timers, self.now
+        while timers and timers[0][0] <= clock:
+            ready.append(heappop(timers)[2])
+        if len(ready) > 1:
+            self._shuffle(ready)
+        for handle in ready:
             if self.steps == self._stop_step and self._at_step is not None:
                 call, self._at_step = self._at_step, None
                 call()
             self.steps += 1
             if handle._cancelled:
                 continue
-            if self._killed:
-                process = handle._context.get(_PROCESS)
-                if process is not None and not process.alive:
-                    continue
+            context = handle._context
+            if self._killed and (process := context.get(_PROCESS)) is not None and not process.alive:
+                continue
             try:
-                handle._context.run(handle._callback, *handle._args)
+                context.run(handle._callback, *handle._args)
             except Exception as error:  # noqa: BLE001 - as every loop does: noted, and on it goes
                 self.troubles.append(f"{handle._callback} raised {error!r}")
         if self.steps > self._max_steps:
             raise Stuck(f"more than {self._max_steps} steps")
 
-    def _ready_now(self) -> list[_Handle]:
-        """What is ready, shuffled; when nothing is, time jumps to where something will be."""
-        timers, queue = self._timers, self._queue
-        if not queue:
-            while timers and timers[0][2]._cancelled:
-                heappop(timers)
-            if not timers:
-                raise Stuck("nothing is left to wait for")
-            self._clock = max(self._clock, timers[0][0])
-        while timers and timers[0][0] <= self._clock:
-            queue.append(heappop(timers)[2])
-        self._queue = []
+    def _jump(self) -> None:
+        """Let time pass until something is ready."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heappop(timers)
+        if not timers:
+            raise Stuck("nothing is left to wait for")
+        if timers[0][0] > self.now:
+            self.now = timers[0][0]
+
+    def _shuffle(self, ready: list[_Handle]) -> None:
         draw = self._draw
-        for last in range(len(queue) - 1, 0, -1):
+        for last in range(len(ready) - 1, 0, -1):
             chosen = int(draw() * (last + 1))
-            queue[last], queue[chosen] = queue[chosen], queue[last]
-        return queue
+            ready[last], ready[chosen] = ready[chosen], ready[last]

@@ -9,12 +9,12 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, cast
 
 import httpx2
 import msgspec
+from msgspec import Struct
 
 from parallax.sandbox import ConnectionDropped, SandboxApp
 from simulation.loop import SimulatedLoop
@@ -41,8 +41,7 @@ _ERRORS: Final = (408, 500, 502, 503, 504, 520, 599)
 _AMOUNT_REFUSED: Final = b'{"errors":{"from_amount":["is above your limit for today"]}}'
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An answer on its way back."""
 
     status: int

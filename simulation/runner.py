@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import structlog
 
+from parallax.ports.venue import Purpose
 from parallax.venues import meter
+from parallax.venues.meter import Kind
 from simulation.checker import Checker
 from simulation.loop import Stuck
 from simulation.plan import draw
@@ -101,24 +103,30 @@ class _NoMetrics:
     """Prometheus's side of the meter is left out: it costs a third of a start and decides nothing."""
 
     def __init__(self, *_: object) -> None:
-        pass
+        self.avoided = _Nothing()
+        self.seconds = dict.fromkeys(Kind, self.avoided)
+        self.waits = dict.fromkeys(Purpose, self.avoided)
 
-    def __getattr__(self, name: str) -> Any:
-        return _NOTHING
+    def calls(self, *_: object) -> _Nothing:
+        return self.avoided
+
+    def gauge(self, *_: object) -> None:
+        pass
 
 
 class _Nothing:
-    def __getattr__(self, name: str) -> Any:
+    """A counter and histogram that keeps nothing."""
+
+    def labels(self, *_: object) -> _Nothing:
         return self
 
-    def __call__(self, *_: object, **__: object) -> Any:
-        return self
+    def inc(self, *_: object) -> None:
+        pass
 
-    def __getitem__(self, key: object) -> Any:
-        return self
+    def observe(self, *_: object) -> None:
+        pass
 
 
-_NOTHING: Final = _Nothing()
 _prepared = False
 
 

@@ -60,6 +60,7 @@ class WallClock:
     """A machine's clock: it may be wrong, and be set."""
 
     def __init__(self, loop: SimulatedLoop, skew: float = 0.0) -> None:
+        self._loop = loop
         self.skew = skew
         self.monotonic = loop.time
         """The loop's seconds, which nobody sets."""
@@ -68,7 +69,7 @@ class WallClock:
 
     def now(self) -> datetime:
         """What it shows."""
-        at = self.monotonic() + self.skew
+        at = self._loop.now + self.skew
         if at != self._read_at:  # it is read again and again at one instant
             self._read_at, self._read = at, EPOCH + timedelta(seconds=at)
         return self._read

@@ -62,7 +62,9 @@ class Readings:
 
     def orders_age(self, user_id: UserId) -> Age:
         """The age of a user's list of orders."""
-        return self._orders_age.setdefault(user_id, Age())
+        if (age := self._orders_age.get(user_id)) is None:
+            age = self._orders_age[user_id] = Age()
+        return age
 
     async def read_users(self, purpose: Purpose = Purpose.REFRESH) -> None:
         """Read the users. Raises `VenueUnavailable`, and notes it."""

@@ -109,12 +109,12 @@ class Tracker:
                 if watch is not None and watch.due == due and not watch.reading:
                     watch.reading = True
                     self._supervisor.task(f"look at {user_id}", self._look(user_id, watch))
-            delay = self._heap[0][0] - now if self._heap else None
+            timer = loop.call_at(self._heap[0][0], self._wake.set) if self._heap else None
             try:
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+                await self._wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def overdue(self, order: Order) -> bool:
         """Whether a pending order is taking unusually long."""
@@ -175,7 +175,8 @@ class Tracker:
 
     def _plan(self, user_id: UserId) -> None:
         """Set when the user's orders are next worth a call."""
-        watch = self._watches.setdefault(user_id, _Watch())
+        if (watch := self._watches.get(user_id)) is None:
+            watch = self._watches[user_id] = _Watch()
         if watch.reading:
             return  # planned when the look is over
         orders = self._ledger.books.open_orders(user_id)
@@ -191,8 +192,10 @@ class Tracker:
 
     def _look_at(self, user_id: UserId, watch: _Watch, wanted: float, now: float) -> None:
         watch.due = now + max(0.0, wanted - now) * self._random.uniform(1 - JITTER, 1 + JITTER)
-        heapq.heappush(self._heap, (watch.due, user_id))
-        self._wake.set()
+        planned = (watch.due, user_id)
+        heapq.heappush(self._heap, planned)
+        if self._heap[0] is planned:
+            self._wake.set()
 
     def _next_look(self, order: Order, now: float, watch: _Watch) -> float:
         since = self._since[order.id]

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 import iso4217
+from msgspec import Struct
 
 from parallax.domain.errors import AmountInvalid, CurrencyUnknown
 
@@ -68,8 +69,7 @@ def currency(code: str) -> Currency:
     return Currency(upper, entry.exponent or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(Struct, frozen=True):
     """An exact amount of one currency. The amount keeps the digits it was written with ("100" stays "100")."""
 
     amount: Decimal

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import DeskError, IllegalTransition, JournalFailed, QuoteTaken
@@ -59,16 +60,14 @@ from parallax.ports.journal import (
 _COPY_BATCH: Final = 1_000
 
 
-@dataclass(slots=True, eq=False)
-class _Write:
+class _Write(Struct, eq=False):
     changes: Sequence[Change]
     records: Sequence[bytes]
     future: asyncio.Future[Any]
     answer: Remembered | None = None
 
 
-@dataclass(slots=True)
-class _Ahead:
+class _Ahead(Struct, eq=False):
     """What the commit being prepared makes of the durable state, as far as the next fact must know."""
 
     orders: dict[OrderId, Order] = field(default_factory=dict[OrderId, Order])
@@ -215,6 +214,11 @@ class MemoryJournal:
     def _judge(self, write: _Write, ahead: _Ahead) -> QuoteTaken | None:
         """Whether a batch may be written after everything before it: every step is one of the tables', and no
         claim meets another."""
+        for change in write.changes:
+            if change.order is not None or change.quote is not None or change.listed:
+                break
+        else:
+            return None  # nothing with a state, as after most looks
         own = _Ahead()
 
         def order(order_id: OrderId) -> Order | None:

@@ -114,8 +114,7 @@ class VenueHealth(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class VenueStatus:
+class VenueStatus(Struct, frozen=True):
     """Health since when (desk's clock), in words, and when calls are tried again (None: now)."""
 
     health: VenueHealth

@@ -7,8 +7,9 @@ breaker, the clock, the meter and the mapping of outcomes in `gateway.py` stay a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from parallax.domain.entities import User
 from parallax.domain.errors import DeskError
@@ -18,8 +19,7 @@ from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """An answer as it arrived: its HTTP status, the instants around it (seconds of the loop's clock) and the
     headers that concern everyone.
 
@@ -40,8 +40,7 @@ class Heard:
         return self.done - self.sent
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[T]):
+class Reply(Struct, Generic[T], frozen=True):
     """An answer and what it means: a value, or the error that its reader should see."""
 
     heard: Heard

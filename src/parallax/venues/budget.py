@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 from parallax.domain.errors import VenueBusy, VenueUnavailable
 from parallax.ports.venue import Purpose
 
@@ -68,8 +70,7 @@ class LimiterState:
     paused_for: float
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(Struct, eq=False):
     """One call's place: first in the queue, then under way. `leave()` must follow, whatever happens.
 
     Its fields are the limiter's; callers use the methods, and read `waited` once admitted.
@@ -238,7 +239,7 @@ class Limiter:
         return now >= self._paused_until and self._tokens >= _ENOUGH
 
     def _has_room(self, purpose: Purpose) -> bool:
-        if self._running[purpose] < self._kept.get(purpose, 0):
+        if self._running[purpose] < self._kept.get(purpose, 0) or self.running() < self._shared:
             return True
         shared = sum(max(0, n - self._kept.get(p, 0)) for p, n in self._running.items())
         return shared < self._shared

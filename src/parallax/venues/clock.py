@@ -97,8 +97,9 @@ class VenueClockEstimate:
         """The venue's time now, as best known; the desk's own before any answer."""
         if not self.samples:
             return self._clock.now()
-        low, high = self._bounds(self._clock.monotonic())
-        return self._venue_time((low + high) / 2)
+        at = self._clock.monotonic()
+        low, high = self._bounds(at)
+        return self._origin_wall + timedelta(seconds=at - self._origin + (low + high) / 2)
 
     def earliest(self) -> datetime:
         """The venue's time now is not before this. Proof that something is *over* rests on it."""
@@ -149,9 +150,6 @@ class VenueClockEstimate:
         """How far the wall clock has parted from the monotonic one since the origin, in seconds."""
         wall = (self._clock.now() - self._origin_wall).total_seconds()
         return wall - (self._clock.monotonic() - self._origin)
-
-    def _venue_time(self, x: float) -> datetime:
-        return self._origin_wall + timedelta(seconds=self._clock.monotonic() - self._origin + x)
 
 
 @lru_cache(maxsize=16)  # answers of the same second carry the same text

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, TypeVar
 
 import httpx2
+from msgspec import Struct
 
 from parallax.domain.entities import User
 from parallax.domain.errors import DeskError, NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
@@ -47,6 +48,9 @@ MAX_WHY: Final = 200
 URLS_KEPT: Final = 1_024
 """Addresses kept ready: making one costs as much as reading an answer, and those of users' lists repeat."""
 
+_TELLING: Final = frozenset((b"age", b"content-encoding", b"date", b"link", b"retry-after"))
+"""Headers of an answer that are looked at."""
+
 SLICE: Final = 1_000
 """Entries of a long list that are built before the loop may do something else: a few milliseconds."""
 
@@ -66,8 +70,7 @@ class Timeouts:
     send: float = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     heard: Heard
     body: bytes
     more: bool
@@ -98,12 +101,14 @@ class ExchangeApi:
         self._transport = transport or ExchangeTransport(
             self._base, idle_seconds=IDLE_CONNECTION_SECONDS, max_idle=MAX_IDLE_CONNECTIONS
         )
-        self._headers = [
+        named = [
             (b"Host", self._base.netloc),
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"identity"),
             (b"X-Api-Key", self._key),
         ]
+        self._headers = httpx2.Headers(named)
+        self._sending = httpx2.Headers([*named, (b"Content-Type", b"application/json")])
         self._address = str(self._base)
         self._users_url = self._url("/users")
         self._quotes_url = self._url("/quotes")
@@ -176,11 +181,10 @@ class ExchangeApi:
         self, method: str, call: str, url: httpx2.URL, timeout: float, body: bytes = b""
     ) -> _Answer:
         """One request and its whole answer. Raises `CallFailed`."""
-        headers = self._headers
+        headers = self._sending if body else self._headers
         if method == "POST":
-            headers = [*headers, (b"Content-Length", b"%d" % len(body))]
-            if body:
-                headers.append((b"Content-Type", b"application/json"))
+            headers = headers.copy()
+            headers["Content-Length"] = str(len(body))
         request = httpx2.Request(method, url, headers=headers, stream=httpx2.ByteStream(body))
         clock = asyncio.get_running_loop().time
         sent = clock()
@@ -188,11 +192,15 @@ class ExchangeApi:
             async with asyncio.timeout(timeout):
                 response = await self._transport.handle_async_request(request)
                 answered = clock()
+                assert isinstance(response.stream, httpx2.AsyncByteStream), (
+                    "an asynchronous transport's answer"
+                )
+                told = _headers(response)
                 try:
                     limit = MAX_ANSWER if response.status_code in wire.SUCCESS else MAX_REFUSAL
-                    content = await _read(response, limit)
+                    content = await _read(response, response.stream, told, limit)
                 finally:
-                    await response.aclose()
+                    await response.stream.aclose()
         except TimeoutError:
             failure = CallFailed("timeout", f"{call} was not answered within {timeout:g} s.", clock() - sent)
         except _TooLarge:
@@ -205,25 +213,19 @@ class ExchangeApi:
             words = f"The connection was lost before {call} was answered."
             failure = CallFailed("connection_lost", words, clock() - sent)
         else:
-            return self._answer(response, content, (sent, answered, clock()))
+            return self._answer(response.status_code, told, content, (sent, answered, clock()))
         # Raised out here, so that it does not carry the transport's error along, whose request holds the key.
         raise failure
 
     def _answer(
-        self, response: httpx2.Response, content: bytes, times: tuple[float, float, float]
+        self, status: int, told: dict[bytes, str], content: bytes, times: tuple[float, float, float]
     ) -> _Answer:
-        if response.status_code not in wire.SUCCESS and self._key in content:
+        if status not in wire.SUCCESS and self._key in content:
             content = content.replace(self._key, b"[key]")
-        headers = response.headers
-        heard = Heard(
-            response.status_code,
-            *times,
-            date=None if "age" in headers else headers.get("date"),
-            retry_after=headers.get("retry-after"),
-        )
-        return _Answer(
-            heard, content, 'rel="next"' in headers.get("link", "").replace("rel=next", 'rel="next"')
-        )
+        date = None if b"age" in told else told.get(b"date")
+        heard = Heard(status, *times, date=date, retry_after=told.get(b"retry-after"))
+        more = b"link" in told and 'rel="next"' in told[b"link"].replace("rel=next", 'rel="next"')
+        return _Answer(heard, content, more)
 
 
 def _why(error: Exception) -> str:
@@ -236,10 +238,21 @@ class _TooLarge(Exception):
     """A success whose body does not end within the bound."""
 
 
-async def _read(response: httpx2.Response, limit: int) -> bytes:
+def _headers(response: httpx2.Response) -> dict[bytes, str]:
+    """The headers of an answer that mean something here, by their names in small letters."""
+    told: dict[bytes, str] = {}
+    for name, value in response.headers.raw:
+        if (known := name.lower()) in _TELLING:
+            text = value.decode("latin-1")
+            told[known] = f"{told[known]}, {text}" if known in told else text
+    return told
+
+
+async def _read(
+    response: httpx2.Response, stream: httpx2.AsyncByteStream, told: dict[bytes, str], limit: int
+) -> bytes:
     """The body. Beyond `limit`, a refusal is cut short and a success is given up."""
-    parts = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
-    assert isinstance(parts, AsyncIterable), "an asynchronous transport answers with an asynchronous stream"
+    parts = response.aiter_bytes() if b"content-encoding" in told else stream
     content: list[bytes] = []
     size = 0
     async for part in parts:

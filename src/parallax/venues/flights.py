@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
+
+from msgspec import Struct
 
 from parallax.domain.errors import VenueUnavailable
 from parallax.ports.venue import Purpose
@@ -25,8 +26,7 @@ CONCLUSIVE: Final = frozenset({Purpose.RESOLVE, Purpose.FOLLOW})
 """Purposes that must not be served by a read that has left already."""
 
 
-@dataclass(slots=True, eq=False)
-class Flight(Generic[T]):
+class Flight(Struct, Generic[T], eq=False):
     """One shared read: what it is for (the strongest of its riders' purposes), how long it may wait for its turn,
     its place in the queue while it waits, and whether it has left."""
 
@@ -73,7 +73,7 @@ class Flights:
             self._shared()
             flight.board(purpose, patience)
         else:
-            flight = self._begin(key, Flight[T](purpose, patience), fly)
+            flight = self._begin(key, Flight(purpose, patience), fly)
         task = flight.task
         assert task is not None, "a flight is listed with its task"
         flight.riders += 1

@@ -42,6 +42,14 @@ from parallax.venues.flights import Flight, Flights
 from parallax.venues.health import Health, down_words
 from parallax.venues.meter import Kind, Meter, MeterSnapshot, Result
 
+# Looked up once: to name a status costs a call of its own each time.
+_MULTIPLE_CHOICES: Final = HTTPStatus.MULTIPLE_CHOICES
+_BAD_REQUEST: Final = HTTPStatus.BAD_REQUEST
+_KEY_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_LIMITED: Final = HTTPStatus.TOO_MANY_REQUESTS
+_FAILED: Final = HTTPStatus.INTERNAL_SERVER_ERROR
+_UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
+
 MAX_PAUSE: Final = 300.0
 """Seconds that a `Retry-After` is obeyed for at most: longer is a mistake, and by then every quote is over."""
 
@@ -229,7 +237,7 @@ class Gateway:
         finally:
             flight.entry = None
             entry.leave()
-        if reply.heard.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if reply.heard.status >= _FAILED:
             raise _Failed(str(reply.error))
         return reply
 
@@ -346,24 +354,24 @@ class Gateway:
         """What any answer tells: that the exchange is there or broken, its time, and whether to hold back."""
         now = self._now()
         self._took(kind, heard.seconds)
-        if heard.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if heard.status >= _FAILED:
             self._breaker.failed(now, f"{kind.value} was answered with {heard.status}.", probe=probe)
         else:
             self._breaker.succeeded(now, probe=probe)
-            if heard.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            if heard.status in _KEY_REFUSED:
                 self._health.heard_of_key(refused=True)
-            elif heard.status < HTTPStatus.BAD_REQUEST:
+            elif heard.status < _BAD_REQUEST:
                 self._health.heard_of_key(refused=False)
             # An answer of 5xx may be a proxy's, and its clock another one.
             self._estimate.heard(heard.date, heard.sent, heard.answered)
         told = self._told_to_wait(heard)
-        if heard.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if heard.status == _LIMITED:
             backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._limited_in_a_row, 10))
             self._limited_in_a_row += 1
             self._limiter.pause(told or backoff * (0.75 + 0.25 * self._random.random()))
-        elif heard.status == HTTPStatus.SERVICE_UNAVAILABLE and told:
+        elif heard.status == _UNAVAILABLE and told:
             self._limiter.pause(told)
-        elif heard.status < HTTPStatus.BAD_REQUEST:
+        elif heard.status < _BAD_REQUEST:
             self._limited_in_a_row = 0
 
     def _told_to_wait(self, heard: Heard) -> float | None:
@@ -467,9 +475,9 @@ def _result_of(failed: CallFailed) -> Result:
 def _result(reply: Reply[T]) -> Result:
     """How an answered call is counted."""
     status = reply.heard.status
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
+    if status == _LIMITED:
         return Result.LIMITED
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= _FAILED:
         return Result.FAILED
     if isinstance(reply.value, Accepted):
         return Result.OK
@@ -479,5 +487,5 @@ def _result(reply: Reply[T]) -> Result:
         return Result.UNREADABLE
     if reply.error is None:
         return Result.OK
-    success = status < HTTPStatus.MULTIPLE_CHOICES and isinstance(reply.error, VenueMisbehaved)
+    success = status < _MULTIPLE_CHOICES and isinstance(reply.error, VenueMisbehaved)
     return Result.UNREADABLE if success else Result.REFUSED

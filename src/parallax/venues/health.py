@@ -47,7 +47,10 @@ class Health:
 
     def review(self) -> None:
         """Form the status anew, and tell when it is another."""
-        status = self._assess(self._clock.monotonic(), self._clock.now())
+        now = self._clock.monotonic()
+        if self.status.health is VenueHealth.WELL and self._is_well(now):
+            return  # as after nearly every call
+        status = self._assess(now, self._clock.now())
         if status != self.status:
             self.status = status
             for listener in tuple(self._listeners):
@@ -82,11 +85,19 @@ class Health:
             return VenueStatus(VenueHealth.SLOW, self._since(VenueHealth.SLOW, wall), words)
         return VenueStatus(VenueHealth.WELL, self._since(VenueHealth.WELL, wall))
 
+    def _is_well(self, now: float) -> bool:
+        return not (
+            self._breaker.down is not None
+            or self._limiter.paused_until > now
+            or self._key_refused
+            or self._is_slow(now)
+        )
+
     def _since(self, health: VenueHealth, wall: datetime) -> datetime:
         return self.status.since if self.status.health is health else wall
 
     def _is_slow(self, now: float) -> bool:
-        recent = sorted(seconds for at, seconds in self._recent if at > now - SLOW_MEMORY)
+        recent = sorted([seconds for at, seconds in self._recent if at > now - SLOW_MEMORY])
         return len(recent) >= SLOW_CALLS // 2 and recent[len(recent) // 2] >= self._slow_after
 
 

@@ -96,17 +96,17 @@ def draw(seed: int) -> Plan:
             return {}
         return {name: random.choice(chances) for name in random.sample(names, random.randint(1, kinds))}
 
-    active = random.uniform(30.0, 80.0)
+    active = random.uniform(60.0, 150.0)
     return Plan(
         seed=seed,
         operators=random.randint(2, 3),
-        quotes=random.randint(2, 4),
+        quotes=random.randint(3, 6),
         active=active,
         # Long enough in every other seed that conclusions about the last orders are drawn in bad weather too.
         storm=active + random.choice((0.0, 0.0, 250.0, 350.0)),
         order_faults=faults(ORDER_FAULTS, 4, (0.15, 0.3, 0.5)),
         read_faults=faults(READ_FAULTS, 3, (0.05, 0.15, 0.3)),
-        slow=random.choice((0.1, 2.0, 6.0)),
+        slow=random.choice((0.1, 0.1, 2.0, 6.0)),
         desk_skew=random.choice((0.0, 0.0, 0.4, -1.7, 75.0, -130.0, 400.0, -400.0)),
         venue_skew=random.choice((0.0, 0.0, 3.0, -3.0, 90.0, -90.0)),
         desk_jumps=random.choice((0, 0, 1, 2)),

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 from unittest.mock import patch
@@ -38,7 +38,7 @@ from parallax.domain.facts import (
 from parallax.domain.money import Money, Rate
 from parallax.domain.transitions import ORDER_STEPS, QUOTE_FACTS, QUOTE_STEPS, OrderState, QuoteState
 from parallax.journal import memory
-from parallax.ports.venue import OrderRequest, Outcome, Refused, Unknown, VenueOrderStatus
+from parallax.ports.venue import OrderRequest, Outcome, Purpose, Refused, Unknown, VenueOrderStatus
 from parallax.venues import wire
 from parallax.venues.api import CallFailed
 from parallax.venues.clock import VenueClockEstimate
@@ -129,6 +129,26 @@ def _resend_on_timeout(stack: ExitStack) -> None:
             return await place(self, request)
 
     _swap(stack, ExchangeApi, "place_order", stubborn)
+
+
+@_defect("the last check is made before there is a connection")
+def _checked_too_early(stack: ExitStack) -> None:
+    async def hasty(
+        self: Gateway, request: OrderRequest, *, wait_until: datetime, last_check: Callable[[], None]
+    ) -> Outcome:
+        entry = self._enter(Purpose.SEND, max(0.0, (wait_until - self.clock.now()).total_seconds()))
+        try:
+            await self._turn(entry)
+            last_check()
+            entry.use()
+            await self._api.connect()
+            return await self._sent(request)
+        except CallFailed as failed:
+            return Unknown(failed.cause, failed.detail)
+        finally:
+            entry.leave()
+
+    _swap(stack, Gateway, "place_order", hasty)
 
 
 @_defect("a time-out or a lost connection is taken for a refusal")

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from parallax.sandbox import ConnectionDropped, SandboxApp
+from parallax.venues.transport import ConnectingTransport
 from simulation.loop import SimulatedLoop
 from simulation.plan import MAX_LATE, MAX_LATE_LISTING, Plan
 from simulation.witness import Departure, ListShown, Witness
@@ -58,7 +59,7 @@ class Lost(Exception):
     """The connection broke: nobody knows what arrived."""
 
 
-class Network(httpx2.AsyncBaseTransport):
+class Network(ConnectingTransport):
     """A transport of one desk process. `note_departure` is called as an order request leaves."""
 
     def __init__(
@@ -70,6 +71,17 @@ class Network(httpx2.AsyncBaseTransport):
         self._world = world
         self._process = process
         self._note_departure = note_departure
+
+    def ready(self) -> bool:
+        return self._world.keeps_connection()
+
+    async def connect(self) -> None:
+        made: Future[None] = self._world.loop.create_future()
+        self._world.connect(self._process, made)
+        try:
+            await made
+        except Unreachable:
+            raise httpx2.ConnectError("the venue cannot be reached") from None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         world = self._world
@@ -147,6 +159,27 @@ class NetworkWorld:
             self._fail(call, Lost)
 
     # The way there
+
+    def keeps_connection(self) -> bool:
+        """Whether the desk has a connection left from earlier calls."""
+        return self._random.random() < 0.5
+
+    def connect(self, process: str, made: Future[None]) -> None:
+        """Make a connection, which takes a while and may fail."""
+        refused = self._random.random() < self._plan.order_faults.get("unreachable", 0.0) and not self.calm
+
+        def answer() -> None:
+            if made.done():
+                return
+            if refused or self.loop.time() < self._down_until:
+                self._witness.tell("network", f"{process} gets no connection")
+                self._witness.count("no connection")
+                made.set_exception(Unreachable())
+                made.exception()  # whoever wanted it may be gone
+            else:
+                made.set_result(None)
+
+        self._later(self._latency(), answer)
 
     def send(self, call: Sent, note_departure: Callable[[Departure], None]) -> None:
         """Put a request on its way, with the fate that the seed has for it."""

@@ -47,6 +47,7 @@ class ScriptedApi:
         self.most_under_way = 0
         self.closed = False
         self.script: Callable[[str], Awaitable[Any]] | None = None
+        self.connecting: Callable[[], Awaitable[None]] | None = None
 
     def names(self) -> list[str]:
         return [name for _, name in self.calls]
@@ -65,6 +66,10 @@ class ScriptedApi:
 
     async def order(self, venue_order_id: VenueOrderId) -> Reply[VenueOrder]:
         return await self._call(f"order {venue_order_id}", ORDER)
+
+    async def connect(self) -> None:
+        if self.connecting is not None:
+            await self.connecting()
 
     async def place_order(self, request: OrderRequest) -> Reply[Outcome]:
         return await self._call("send", Accepted(ORDER))

@@ -15,10 +15,11 @@ import pytest
 
 from parallax.domain.errors import NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
 from parallax.domain.identity import QuoteId, UserId, VenueOrderId
-from parallax.ports.venue import Accepted, OrderRequest, Refused, Unknown
+from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unknown
 from parallax.venues import exchange_api
-from parallax.venues.api import CallFailed
+from parallax.venues.api import CallFailed, Reply
 from parallax.venues.exchange_api import ExchangeApi, Timeouts
+from parallax.venues.transport import ExchangeTransport
 from tests.venues.raw import DATE, Connection, Handler, RawServer, always, http, serving
 
 KEY = "s3cret-key-of-ours"
@@ -26,7 +27,7 @@ REQUEST = OrderRequest(QuoteId("q-1"), UserId("u-1"), "100.50")
 ORDER = {"id": "o-1", "status": "pending", "quote_id": "q-1", "user_id": "u-1", "from_amount": "100.50"}
 YES = http(201, json.dumps({"data": ORDER}).encode())
 USERS = http(200, b'{"data":[{"id":"u-1","name":"One","email":"one@example.com"}]}')
-QUICK = Timeouts(*[0.3] * 6)
+QUICK = Timeouts(*[0.3] * 7)
 
 House = Callable[..., Any]
 
@@ -51,6 +52,12 @@ async def failure_of(call: Any) -> CallFailed:
     return caught.value
 
 
+async def placed(api: ExchangeApi) -> Reply[Outcome]:
+    """An order over a connection that was made ready for it."""
+    await api.connect()
+    return await api.place_order(REQUEST)
+
+
 class TestWhatLeaves:
     async def test_an_order_is_its_exact_body_with_the_key_and_nothing_of_the_environment(
         self, house: House, monkeypatch: pytest.MonkeyPatch
@@ -58,7 +65,7 @@ class TestWhatLeaves:
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
         async with house(always(YES)) as (server, api):
-            reply = await api.place_order(REQUEST)
+            reply = await placed(api)
         assert isinstance(reply.get(), Accepted)
         (request,) = server.requests
         head, _, body = request.partition(b"\r\n\r\n")
@@ -102,7 +109,7 @@ class TestWhatLeaves:
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
     async def test_redirects_are_never_followed(self, house: House, status: int) -> None:
         async with house(always(http(status, b"", b"Location: /api/elsewhere"))) as (server, api):
-            outcome = (await api.place_order(REQUEST)).get()
+            outcome = (await placed(api)).get()
             assert isinstance(outcome, Unknown)
             assert outcome.cause == f"status_{status}"
             with pytest.raises(VenueMisbehaved):
@@ -122,7 +129,7 @@ class TestAnOrderLeavesAtMostOnce:
 
         async with house(handler) as (server, api):
             await api.users()
-            failure = await failure_of(api.place_order(REQUEST))
+            failure = await failure_of(placed(api))
         assert failure.cause == "connection_lost"
         assert [request.split(b" ")[0] for request in server.requests] == [b"GET", b"POST"]
 
@@ -137,7 +144,7 @@ class TestAnOrderLeavesAtMostOnce:
 
         async with house(handler) as (server, api):
             await api.users()
-            assert (await failure_of(api.place_order(REQUEST))).cause == "connection_lost"
+            assert (await failure_of(placed(api))).cause == "connection_lost"
             await server.all_gone.wait()
         assert len(seen) == 1
         assert seen[0].startswith(b"POST")
@@ -156,9 +163,7 @@ class TestAnOrderLeavesAtMostOnce:
 
         async with house(handler) as (server, api):
             await asyncio.gather(*(api.users() for _ in range(8)))
-            outcomes = await asyncio.gather(
-                *(api.place_order(REQUEST) for _ in range(8)), return_exceptions=True
-            )
+            outcomes = await asyncio.gather(*(placed(api) for _ in range(8)), return_exceptions=True)
         posts = [request for request in server.requests if request.startswith(b"POST")]
         assert len(posts) <= len(outcomes) == 8
 
@@ -169,13 +174,13 @@ class TestAnOrderLeavesAtMostOnce:
             await connection.send(answered)
 
         async with house(handler) as (server, api):
-            assert (await failure_of(api.place_order(REQUEST))).cause == "connection_lost"
+            assert (await failure_of(placed(api))).cause == "connection_lost"
         assert len(server.requests) == 1
 
     @pytest.mark.parametrize("body", [b"", b"not json", b"{}", b"\xff\x00", b"[" * 5_000])
     async def test_when_the_yes_cannot_be_read(self, house: House, body: bytes) -> None:
         async with house(always(http(201, body))) as (server, api):
-            outcome = (await api.place_order(REQUEST)).get()
+            outcome = (await placed(api)).get()
         assert isinstance(outcome, Unknown)
         assert outcome.cause == "unreadable_answer"
         assert len(server.requests) == 1
@@ -186,18 +191,38 @@ class TestAnOrderLeavesAtMostOnce:
             await connection.reader.read()
 
         async with house(handler, timeouts=QUICK) as (server, api):
-            assert (await failure_of(api.place_order(REQUEST))).cause == "timeout"
+            assert (await failure_of(placed(api))).cause == "timeout"
             await server.all_gone.wait()  # the connection is not kept for others
         assert len(server.requests) == 1
 
     async def test_when_there_is_nobody_to_connect_to(self, free_port: Callable[[], int]) -> None:
         api = ExchangeApi(f"http://127.0.0.1:{free_port()}/api", KEY)
-        assert (await failure_of(api.place_order(REQUEST))).cause == "not_connected"
+        assert (await failure_of(placed(api))).cause == "not_connected"
         await api.close()
+
+    async def test_an_order_never_waits_for_a_connection(self, house: House) -> None:
+        async with house(always(YES)) as (server, api):
+            failure = await failure_of(api.place_order(REQUEST))
+            assert failure.cause == "not_connected"
+            await api.connect()
+            await api.connect()  # there is one
+            assert isinstance((await api.place_order(REQUEST)).get(), Accepted)
+            await placed(api)
+        assert (len(server.requests), server.connections) == (2, 1)
+
+    async def test_a_connection_that_is_not_made_in_time(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with house(always(YES), timeouts=QUICK) as (server, api):
+            monkeypatch.setattr(ExchangeTransport, "_connect", lambda _: asyncio.sleep(60))
+            failure = await failure_of(api.connect())
+            assert failure.cause == "not_connected"
+            assert "no connection within 0.3 s" in failure.detail
+        assert not server.requests
 
     async def test_bytes_that_are_no_http_are_no_answer(self, house: House) -> None:
         async with house(always(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as (server, api):
-            assert (await failure_of(api.place_order(REQUEST))).cause == "connection_lost"
+            assert (await failure_of(placed(api))).cause == "connection_lost"
         assert len(server.requests) == 1
 
 
@@ -239,7 +264,7 @@ class TestBounds:
                 await connection.send(b"x" * 65_536)
 
         async with house(handler) as (server, api):
-            outcome = (await api.place_order(REQUEST)).get()
+            outcome = (await placed(api)).get()
             assert isinstance(outcome, Refused)
             assert outcome.status == 403
             await server.all_gone.wait()
@@ -356,7 +381,7 @@ class TestAnswers:
             raise ValueError(f"a bug that names {KEY}")
 
         api = ExchangeApi("http://exchange/api", KEY, transport=httpx2.MockTransport(broken))
-        failure = await failure_of(api.place_order(REQUEST))
+        failure = await failure_of(placed(api))
         assert failure.cause == "connection_lost"
         assert KEY not in failure.detail
 
@@ -367,7 +392,7 @@ class TestTheKey:
         body = json.dumps({"errors": {"api_key": [f"{KEY} is not known"]}}).encode()
         async with house(always(http(401, body))) as (_, api):
             assert KEY not in repr(api)
-            outcome = (await api.place_order(REQUEST)).get()
+            outcome = (await placed(api)).get()
             assert isinstance(outcome, Refused)
             assert outcome.reasons == ("api_key: [key] is not known",)
             with pytest.raises(VenueUnavailable) as caught:

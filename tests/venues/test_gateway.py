@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from parallax.domain.errors import QuoteExpired, VenueBusy, VenueUnavailable
 from parallax.domain.identity import UserId
 from parallax.ports.venue import Accepted, Purpose, Refused, Unknown, VenueHealth, VenueStatus
-from parallax.venues.api import Reply
+from parallax.venues.api import CallFailed, Reply
 from parallax.venues.breaker import BreakerSettings
 from parallax.venues.budget import Limits
 from parallax.venues.gateway import MAX_PAUSE, Gateway, GatewaySettings
@@ -219,6 +219,36 @@ class TestSending:
                 sent_at = house.api.calls[-1][0]
                 assert checked == [(sent_at, 1)]
                 assert sent_at >= 0.99
+
+        virtually(main())
+
+    def test_a_connection_is_made_before_the_last_check_however_long_it_takes(self) -> None:
+        async def main() -> None:
+            async with House() as house:
+                loop = asyncio.get_running_loop()
+                checked: list[float] = []
+                house.api.connecting = lambda: asyncio.sleep(3.0)
+                outcome = await house.send(last_check=lambda: checked.append(loop.time()))
+                assert isinstance(outcome, Accepted)
+                assert checked == [house.api.calls[-1][0]] == [3.0]
+
+        virtually(main())
+
+    def test_without_a_connection_nothing_was_sent_and_the_breaker_hears_of_it(self) -> None:
+        async def main() -> None:
+            async with House() as house:
+                checked: list[None] = []
+
+                async def fail() -> None:
+                    raise CallFailed("not_connected", "exchange cannot be reached: connection refused.", 0.1)
+
+                house.api.connecting = fail
+                for _ in range(BreakerSettings().failures):
+                    with pytest.raises(VenueUnavailable, match=r"connection refused\. Nothing was sent"):
+                        await house.send(last_check=lambda: checked.append(None))
+                assert (house.api.calls, checked) == ([], [])
+                assert house.gateway.status.health is VenueHealth.DOWN
+                assert not any(house.gateway.snapshot().limiter.running.values())
 
         virtually(main())
 

@@ -186,7 +186,7 @@ class MemoryJournal:
         position, head = len(self._facts), self._links[-1] if self._links else GENESIS
         try:
             for write in group:
-                taken = self._judge(write, ahead)
+                taken = self._judge(write, ahead) if _moves_anything(write) else None
                 if taken is not None:
                     outcomes.append(taken)
                     continue
@@ -214,11 +214,6 @@ class MemoryJournal:
     def _judge(self, write: _Write, ahead: _Ahead) -> QuoteTaken | None:
         """Whether a batch may be written after everything before it: every step is one of the tables', and no
         claim meets another."""
-        for change in write.changes:
-            if change.order is not None or change.quote is not None or change.listed:
-                break
-        else:
-            return None  # nothing with a state, as after most looks
         own = _Ahead()
 
         def order(order_id: OrderId) -> Order | None:
@@ -481,6 +476,13 @@ def _write_file(target: Path, facts: Sequence[Fact], answers: Sequence[Remembere
 
     copies.write(target, fill)
     return copies.finish(target)
+
+
+def _moves_anything(write: _Write) -> bool:
+    """Whether anything with a state is touched: most looks at the venue touch nothing."""
+    return any(
+        change.order is not None or change.quote is not None or change.listed for change in write.changes
+    )
 
 
 def _nobody(records: Sequence[Recorded]) -> None:

@@ -24,7 +24,7 @@ from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
 from parallax.venues import wire
 from parallax.venues.api import CallFailed, Heard, Reply
 from parallax.venues.reasons import read_reasons
-from parallax.venues.transport import ExchangeTransport
+from parallax.venues.transport import AT_ONCE, ConnectingTransport, ExchangeTransport
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of an answer: about 400,000 quotes. More is not read."""
@@ -67,6 +67,7 @@ class Timeouts:
     quotes: float = 30.0
     orders: float = 20.0
     order: float = 10.0
+    connect: float = 10.0
     send: float = 20.0
 
 
@@ -164,6 +165,26 @@ class ExchangeApi:
             return Reply(answer.heard, error=error)
         return reply
 
+    async def connect(self) -> None:
+        """Have a connection ready for an order, where the transport can."""
+        transport = self._transport
+        if not isinstance(transport, ConnectingTransport) or transport.ready():
+            return
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                await transport.connect()
+        except TimeoutError:
+            why = f"no connection within {self._timeouts.connect:g} s"
+        except httpx2.ConnectError as error:
+            why = _why(error)
+        except Exception:  # noqa: BLE001 - whatever a transport raises, nothing was sent
+            why = _why(Exception())
+        else:
+            return
+        raise CallFailed("not_connected", f"{self._host} cannot be reached: {why}.", clock() - began)
+
     async def place_order(self, request: OrderRequest) -> Reply[Outcome]:
         """`POST /orders`: the one request for a quote, its body exactly `request.body`."""
         body = request.body.encode()
@@ -186,6 +207,8 @@ class ExchangeApi:
             headers = headers.copy()
             headers["Content-Length"] = str(len(body))
         request = httpx2.Request(method, url, headers=headers, stream=httpx2.ByteStream(body))
+        if body:  # an order, which has been checked for the last time
+            request.extensions[AT_ONCE] = True
         clock = asyncio.get_running_loop().time
         sent = clock()
         try:

@@ -267,11 +267,23 @@ class Gateway:
         entry = self._enter(Purpose.SEND, max(0.0, patience))
         try:
             await self._turn(entry)
+            await self._connected()
             last_check()
             entry.use()
             return await self._sent(request)
         finally:
             entry.leave()
+
+    async def _connected(self) -> None:
+        """Have a connection, so that nothing stands between the last check and the request. Raises
+        `VenueUnavailable`: nothing was sent."""
+        try:
+            await self._api.connect()
+        except CallFailed as failed:
+            self._breaker.failed(self._now(), failed.detail, probe=False)
+            self._took(Kind.SEND, failed.seconds)
+            self._review()
+            raise VenueUnavailable(f"{failed.detail} Nothing was sent.") from None
 
     async def _sent(self, request: OrderRequest) -> Outcome:
         """What came of the request. From here on there is always an outcome (rule 3: unknown is not failed)."""

@@ -37,7 +37,23 @@ ADDRESS_SECONDS: Final = 3.0
 """How long each of them is tried while there is another: long enough for a lost packet to be sent again."""
 
 
-class ExchangeTransport(httpx2.AsyncBaseTransport):
+AT_ONCE: Final = "at_once"
+"""The extension of a request that must not wait for a connection."""
+
+
+class ConnectingTransport(httpx2.AsyncBaseTransport):
+    """A transport that can make a connection ahead of the request that will take it."""
+
+    async def connect(self) -> None:
+        """Make a connection. Raises `httpx2.TransportError`."""
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Whether there is a connection that a request could take now."""
+        raise NotImplementedError
+
+
+class ExchangeTransport(ConnectingTransport):
     """Calls to the host that `origin` names, over connections that are kept for the next call.
 
     Of them at most `max_idle` are kept, none for longer than `idle_seconds` without a call; how many there are at once
@@ -60,8 +76,19 @@ class ExchangeTransport(httpx2.AsyncBaseTransport):
         self._pool = _Pool(idle_seconds, max_idle)
         self._last_good: object = None
 
+    async def connect(self) -> None:
+        """Make a connection, which the next request takes. Raises `httpx2.ConnectError`."""
+        self._pool.rests(await self._connect())
+
+    def ready(self) -> bool:
+        """Whether there is a connection that a request could take now."""
+        return self._pool.ready()
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request, once; return when the head of its answer is there."""
+        """Send a request, once; return when the head of its answer is there.
+
+        With the extension `AT_ONCE` it leaves in this very step, over a connection that is ready, or fails.
+        """
         url = request.url
         if (url.scheme, url.host, url.port) != self._origin:
             raise httpx2.UnsupportedProtocol("this transport serves another host")
@@ -69,7 +96,11 @@ class ExchangeTransport(httpx2.AsyncBaseTransport):
             "an asynchronous transport is given such a body"
         )
         written = _written(request, b"".join([part async for part in request.stream]))
-        connection = self._pool.take() or await self._connect()
+        connection = self._pool.take()
+        if connection is None:
+            if AT_ONCE in request.extensions:
+                raise httpx2.ConnectError("the connection was closed")
+            connection = await self._connect()
         answer = connection.send(written, bodiless=request.method == "HEAD")
         try:
             await answer.begun()
@@ -142,13 +173,20 @@ class _Pool:
 
     def take(self) -> _Connection | None:
         """The connection that was used last, if it can be used again."""
+        if self.ready():
+            connection, _ = self._idle.popitem()
+            return connection
+        return None
+
+    def ready(self) -> bool:
+        """Whether there is one to take. Those that cannot be used again are closed."""
         now = asyncio.get_running_loop().time()
         while self._idle:
-            connection, since = self._idle.popitem()
+            connection, since = next(reversed(self._idle.items()))
             if now - since <= self._idle_seconds and connection.silent():
-                return connection
+                return True
             connection.abort()
-        return None
+        return False
 
     def joined(self, connection: _Connection) -> None:
         """A connection has been made."""

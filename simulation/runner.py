@@ -12,9 +12,6 @@ from typing import Any, Final
 
 import structlog
 
-from parallax.ports.venue import Purpose
-from parallax.venues import meter
-from parallax.venues.meter import Kind
 from simulation.checker import Checker
 from simulation.loop import Stuck
 from simulation.plan import draw
@@ -99,34 +96,6 @@ def _catch(_logger: object, _method: str, event: Any) -> Any:
     raise structlog.DropEvent
 
 
-class _NoMetrics:
-    """Prometheus's side of the meter is left out: it costs a third of a start and decides nothing."""
-
-    def __init__(self, *_: object) -> None:
-        self.avoided = _Nothing()
-        self.seconds = dict.fromkeys(Kind, self.avoided)
-        self.waits = dict.fromkeys(Purpose, self.avoided)
-
-    def calls(self, *_: object) -> _Nothing:
-        return self.avoided
-
-    def gauge(self, *_: object) -> None:
-        pass
-
-
-class _Nothing:
-    """A counter and histogram that keeps nothing."""
-
-    def labels(self, *_: object) -> _Nothing:
-        return self
-
-    def inc(self, *_: object) -> None:
-        pass
-
-    def observe(self, *_: object) -> None:
-        pass
-
-
 _prepared = False
 
 
@@ -139,7 +108,6 @@ def _prepare() -> None:
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     gc.collect()
     gc.freeze()
-    meter._Metrics = _NoMetrics  # type: ignore[attr-defined] # noqa: SLF001
     structlog.configure(
         processors=[_catch],
         wrapper_class=structlog.make_filtering_bound_logger(40),

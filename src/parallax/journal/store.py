@@ -235,7 +235,8 @@ class Store:
         changes = [change for batch in batches for change in batch.changes]
         records = [record for batch in batches for record in batch.records]
         try:
-            writing.begin_quotes(self.db, [row for batch in batches for row in batch.quotes])
+            if begun := [row for batch in batches for row in batch.quotes]:
+                writing.begin_quotes(self.db, begun)
             recorded = writing.put(self.db, changes, records, position, head)
         except (writing.ClaimedTwice, writing.Taken):
             self.db.execute("ROLLBACK")

@@ -10,12 +10,15 @@ import math
 from bisect import bisect_left, insort
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from parallax.ports.venue import Purpose
 
@@ -28,7 +31,8 @@ KEPT_SECONDS: Final = 900.0
 MAX_REASONS: Final = 32
 """Different reasons for an avoided call that are told apart."""
 
-_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds, for Prometheus's histograms."""
 
 
 class Kind(StrEnum):
@@ -132,40 +136,60 @@ class Latencies:
         return values[min(len(values) - 1, math.ceil(q * len(values)) - 1)] if values else None
 
 
+class Spread:
+    """How long something took, over all: how often, in sum, at worst, and how often within each of `BUCKETS`."""
+
+    def __init__(self) -> None:
+        self.within = [0] * (len(BUCKETS) + 1)
+        """Each bucket's own, and last those that took longer than all."""
+        self.seconds = 0.0
+        self.longest = 0.0
+
+    @property
+    def count(self) -> int:
+        """How often."""
+        return sum(self.within)
+
+    def add(self, seconds: float) -> None:
+        """It took `seconds` once more."""
+        self.within[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+        self.longest = max(self.longest, seconds)
+
+
 class Meter:
-    """Counts. `clock` gives the loop's seconds; without a registry, nothing is kept for Prometheus."""
+    """Counts. `clock` gives the loop's seconds; in a registry, Prometheus finds the counts when it asks for them."""
 
     def __init__(self, clock: Callable[[], float], registry: CollectorRegistry | None = None) -> None:
         self._clock = clock
-        self._calls: Tally[tuple[Kind, Purpose, Result]] = Tally()
-        self._avoided: Tally[str] = Tally()
-        self._waits: dict[Purpose, tuple[int, float, float]] = {}
+        self.calls: Tally[tuple[Kind, Purpose, Result]] = Tally()
+        self.unmade: Tally[str] = Tally()
+        """Calls that were avoided, by reason."""
+        self.took = {kind: Spread() for kind in Kind}
+        self.waits = {purpose: Spread() for purpose in Purpose}
         self.latencies = {kind: Latencies() for kind in Kind}
-        self._metrics = _Metrics(registry or CollectorRegistry())
+        self.gauges: list[tuple[str, str, Callable[[], float]]] = []
+        if registry is not None:
+            registry.register(_MeterCollector(self))
 
     def ended(self, kind: Kind, purpose: Purpose, result: Result, seconds: float) -> None:
         """A call left and came to an end."""
-        self._calls[kind, purpose, result] += 1
-        self._metrics.calls(kind, purpose, result).inc()
+        self.calls[kind, purpose, result] += 1
         if result is not Result.CANCELLED:
             self.latencies[kind].add(self._clock(), seconds)
-            self._metrics.seconds[kind].observe(seconds)
+            self.took[kind].add(seconds)
 
     def waited(self, purpose: Purpose, seconds: float) -> None:
         """A call had its turn after `seconds` in the queue."""
-        count, total, longest = self._waits.get(purpose, (0, 0.0, 0.0))
-        self._waits[purpose] = (count + 1, total + seconds, max(longest, seconds))
-        self._metrics.waits[purpose].observe(seconds)
+        self.waits[purpose].add(seconds)
 
     def avoided(self, reason: str, n: int = 1) -> None:
         """`n` calls were not made: `shared` with one under way, answered from a `cache`, refused by the `breaker`
         or for want of `room`, …"""
         if n <= 0:
             return
-        known = reason in self._avoided or len(self._avoided) < MAX_REASONS
-        reason = reason if known else "other"
-        self._avoided[reason] += n
-        self._metrics.avoided.labels(reason).inc(n)
+        known = reason in self.unmade or len(self.unmade) < MAX_REASONS
+        self.unmade[reason if known else "other"] += n
 
     def snapshot(self) -> MeterSnapshot:
         """Everything counted so far."""
@@ -173,10 +197,14 @@ class Meter:
         return MeterSnapshot(
             tuple(
                 CallCount(kind.value, purpose.name.lower(), result.value, count)
-                for (kind, purpose, result), count in sorted(self._calls.items())
+                for (kind, purpose, result), count in sorted(self.calls.items())
             ),
-            dict(self._avoided),
-            tuple(Wait(p.name.lower(), *values) for p, values in sorted(self._waits.items())),
+            dict(self.unmade),
+            tuple(
+                Wait(purpose.name.lower(), waits.count, waits.seconds, waits.longest)
+                for purpose, waits in sorted(self.waits.items())
+                if waits.count
+            ),
             tuple(
                 Latency(kind.value, seen.count, seen.quantile(now, 0.5), seen.quantile(now, 0.99))
                 for kind, seen in self.latencies.items()
@@ -185,49 +213,50 @@ class Meter:
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """A metric that is read when it is scraped."""
-        self._metrics.gauge(name, help_text, read)
+        self.gauges.append((name, help_text, read))
 
 
-class _Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        self._calls = Counter(
-            "parallax_venue_calls",
-            "Calls to the exchange.",
-            ("kind", "purpose", "result"),
-            registry=registry,
+class _MeterCollector(Collector):
+    """Reads a meter when Prometheus asks: to count twice would be a good part of what a call costs."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def collect(self) -> Iterator[Metric]:
+        meter = self._meter
+        calls = CounterMetricFamily(
+            "parallax_venue_calls", "Calls to the exchange.", labels=("kind", "purpose", "result")
         )
-        self._children: dict[tuple[Kind, Purpose, Result], Counter] = {}
-        self.avoided = Counter(
+        for (kind, purpose, result), count in sorted(meter.calls.items()):
+            calls.add_metric((kind.value, purpose.name.lower(), result.value), count)
+        yield calls
+        avoided = CounterMetricFamily(
             "parallax_venue_calls_avoided",
             "Calls to the exchange that did not have to be made.",
-            ("reason",),
-            registry=registry,
+            labels=("reason",),
         )
-        seconds = Histogram(
+        for reason, count in sorted(meter.unmade.items()):
+            avoided.add_metric((reason,), count)
+        yield avoided
+        yield _histogram(
             "parallax_venue_call_seconds",
             "Time from sending a call to the end of its answer.",
-            ("kind",),
-            registry=registry,
-            buckets=_BUCKETS,
+            "kind",
+            {kind.value: took for kind, took in meter.took.items()},
         )
-        self.seconds = {kind: seconds.labels(kind.value) for kind in Kind}
-        waits = Histogram(
+        yield _histogram(
             "parallax_venue_wait_seconds",
             "Time that calls waited for room in the budget.",
-            ("purpose",),
-            registry=registry,
-            buckets=_BUCKETS,
+            "purpose",
+            {purpose.name.lower(): waits for purpose, waits in meter.waits.items()},
         )
-        self.waits = {purpose: waits.labels(purpose.name.lower()) for purpose in Purpose}
+        for name, words, read in meter.gauges:
+            yield GaugeMetricFamily(name, words, value=read())
 
-    def calls(self, kind: Kind, purpose: Purpose, result: Result) -> Counter:
-        """The counter of one combination; looked up once, since finding it costs more than counting."""
-        child = self._children.get((kind, purpose, result))
-        if child is None:
-            child = self._calls.labels(kind.value, purpose.name.lower(), result.value)
-            self._children[kind, purpose, result] = child
-        return child
 
-    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        Gauge(name, help_text, registry=self._registry).set_function(read)
+def _histogram(name: str, words: str, label: str, spreads: dict[str, Spread]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, words, labels=(label,))
+    for value, spread in spreads.items():
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        family.add_metric((value,), list(zip(bounds, accumulate(spread.within), strict=True)), spread.seconds)
+    return family

@@ -244,7 +244,7 @@ class TestSending:
 
                 house.api.connecting = fail
                 for _ in range(BreakerSettings().failures):
-                    with pytest.raises(VenueUnavailable, match=r"connection refused\. Nothing was sent"):
+                    with pytest.raises(VenueUnavailable, match="connection refused"):
                         await house.send(last_check=lambda: checked.append(None))
                 assert (house.api.calls, checked) == ([], [])
                 assert house.gateway.status.health is VenueHealth.DOWN

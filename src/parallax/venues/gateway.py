@@ -283,7 +283,7 @@ class Gateway:
             self._breaker.failed(self._now(), failed.detail, probe=False)
             self._took(Kind.SEND, failed.seconds)
             self._review()
-            raise VenueUnavailable(f"{failed.detail} Nothing was sent.") from None
+            raise VenueUnavailable(failed.detail) from None
 
     async def _sent(self, request: OrderRequest) -> Outcome:
         """What came of the request. From here on there is always an outcome (rule 3: unknown is not failed)."""

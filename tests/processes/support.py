@@ -202,9 +202,11 @@ class Programs:
         script = Path(__file__).with_name("nursery.py")
         return Nursery(await self._start([sys.executable, str(script)], given, asyncio.subprocess.PIPE))
 
-    async def sandbox(self, *arguments: object, settle: tuple[float, float] = (0.2, 0.5)) -> Sandbox:
+    async def sandbox(
+        self, *arguments: object, port: int = 0, settle: tuple[float, float] = (0.2, 0.5)
+    ) -> Sandbox:
         """A sandbox exchange that answers."""
-        port = self.free_port()
+        port = port or self.free_port()
         program = await self.start(
             "sandbox", "--port", port, "--api-key", KEY, "--settle", *settle, *arguments
         )

@@ -337,6 +337,34 @@ async def test_pages_answer_quickly_while_the_exchange_does_not(programs: Progra
     assert await desk.program.terminate() == 0
 
 
+async def test_an_exchange_that_nobody_reaches_costs_no_quote(programs: Programs) -> None:
+    """Nothing was sent, and that is known: the order is withdrawn at once, and the same quote is good again."""
+    port = programs.free_port()
+    exchange = await programs.sandbox("--state", "exchange.state", port=port)
+    desk = await programs.desk(exchange)
+    await shown(desk, "/", "User One")
+    quote = await a_quote(desk, exchange)
+    await exchange.program.kill()
+    body = {"quote_id": quote, "user_id": USERS[0], "from_amount": "10.00"}
+    began = time.monotonic()
+    answer = await desk.http.post(f"{desk.url}/api/orders", json=body)
+    assert time.monotonic() - began < QUICK
+    assert (answer.status_code, answer.json()["code"]) == (503, "order_withdrawn")
+    assert "cannot be reached" in answer.json()["detail"]
+    assert (await desk.get(f"/api/quotes/{quote}")).json()["data"]["status"] == "active"
+
+    await programs.sandbox("--state", "exchange.state", port=port)
+    await until(lambda: is_placed(desk, body))
+    assert await desk.program.terminate() == 0
+    orders = [fact["kind"] for fact in await facts(programs) if fact["kind"].startswith("Order")]
+    assert orders[:2] == ["OrderClaimed", "OrderWithdrawn"]
+    assert orders.count("OrderSent") == orders.count("OrderAccepted") == 1
+
+
+async def is_placed(desk: Desk, body: dict[str, str]) -> bool:
+    return (await desk.http.post(f"{desk.url}/api/orders", json=body)).status_code == 201
+
+
 async def test_a_desk_starts_without_its_exchange_and_finds_it_later(programs: Programs) -> None:
     port = programs.free_port()
     desk = await programs.desk(f"http://127.0.0.1:{port}/api")

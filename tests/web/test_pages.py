@@ -257,6 +257,8 @@ def test_a_refusal_is_told_in_the_exchanges_words(surf: Play) -> None:
         await asyncio.sleep(1)
         text = (await browser.get(f"/u/{ONE}/orders/{order}")).text
         assert "amount is &lt;too&gt; large" in text
+        assert "never there" in text
+        assert "settled in" not in (await browser.get(f"/u/{ONE}/orders")).text
         assert "Use quote" in (await browser.get(f"/u/{ONE}/exchange")).text
 
     surf(scenario)

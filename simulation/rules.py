@@ -75,7 +75,7 @@ def at_departure(world: World, departure: Departure) -> None:
         not stopping, SENT_ONCE, f"an order on {departure.quote_id} leaves a desk that is stopping"
     )
     quote = world.exchange.quotes[departure.quote_id]
-    slack = timedelta(seconds=witness.jumped_between(departure.at - 180.0, departure.at))
+    slack = timedelta(seconds=witness.unheard(departure.at))
     late = world.exchange.venue_now() - quote.created_at - VALIDITY
     witness.expect(
         late < slack, VENUE_CLOCK, f"an order on {departure.quote_id} leaves {late} after the quote's end"
@@ -220,7 +220,7 @@ def when_told_expired(world: World, quote: Quote, began: float) -> None:
     """Somebody was told that it is too late for a quote."""
     venue = world.exchange.quotes[quote.id]
     left = (venue.created_at + VALIDITY - world.exchange.venue_now()).total_seconds()
-    slack = world.witness.jumped_between(began - 180.0, world.loop.time())
+    slack = world.witness.unheard(began)
     world.witness.expect(
         left < LONGEST_MARGIN + slack,
         VENUE_CLOCK,

@@ -70,6 +70,8 @@ class Witness:
     lists: list[ListShown] = field(default_factory=list[ListShown])
     venue_skews: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     """(since, seconds): how far the venue's clock was ahead of the true time."""
+    time_told: float = 0.0
+    """When the latest of the requests left whose answer has told the desk the venue's time."""
     minds_changed: dict[str, str] = field(default_factory=dict[str, str])
     """Orders that un-settled at the venue, and what they say now."""
     answers: dict[str, str] = field(default_factory=dict[str, str])
@@ -118,6 +120,11 @@ class Witness:
                 total += abs(seconds - before)
             before = seconds
         return total
+
+    def unheard(self, at: float) -> float:
+        """By how many seconds the venue's clock was set without the desk having had the time to notice: within three
+        minutes, or since it was last told the venue's time, where every answer failed for longer."""
+        return self.jumped_between(min(at - 180.0, self.time_told), self.time())
 
     @property
     def fingerprint(self) -> str:

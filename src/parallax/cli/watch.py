@@ -86,6 +86,7 @@ async def _lines(url: str, after: int, user: str | None, as_json: bool) -> None:
         async for event in desk.watch(after=after, user=user):
             say(to_json(event_row(event)) if as_json else event_line(event))
 
+    end: BaseException | None = None
     async with AsyncClient(url) as desk:
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -93,9 +94,11 @@ async def _lines(url: str, after: int, user: str | None, as_json: bool) -> None:
                 await _nobody_reads()
                 telling.cancel()
         except* (BrokenPipeError, CannotWrite) as errors:
-            raise _first(errors) from None
+            end = _first(errors)
         except* DeskError as errors:
-            raise failure(_first(errors)) from None
+            end = failure(_first(errors))
+    if end is not None:
+        raise end  # out here: an early Python 3.11 puts what is raised in an `except*` into a group
 
 
 async def _nobody_reads() -> None:
@@ -117,6 +120,7 @@ async def _board(url: str, began: Status, user: str | None) -> None:
     from parallax.client.asynchronous import AsyncClient
     from parallax.domain.errors import DeskError
 
+    end: BaseException | None = None
     async with AsyncClient(url) as desk:
         board = _Board(desk, began, user)
         try:
@@ -127,7 +131,9 @@ async def _board(url: str, began: Status, user: str | None) -> None:
                     tasks.create_task(board.keep_reading())
                     tasks.create_task(board.keep_drawing(live.refresh))
         except* DeskError as errors:
-            raise failure(_first(errors)) from None
+            end = failure(_first(errors))
+    if end is not None:
+        raise end  # as above
 
 
 class _Board:

@@ -76,7 +76,9 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
+    trouble = ""
     try:
         raise SystemExit(asyncio.run(main()))
     except* parallax.DeskError as errors:
-        raise SystemExit(f"bot: {errors.exceptions[0]}") from None
+        trouble = f"bot: {errors.exceptions[0]}"
+    raise SystemExit(trouble)

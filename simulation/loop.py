@@ -109,11 +109,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> TimerHandle:
-        when = self.now + delay
-        handle = _Handle(when, callback, args, copy_context() if context is None else context)
-        self._made += 1
-        heappush(self._timers, (when, self._made, handle))
-        return handle  # pyright: ignore[reportReturnType]
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -45,6 +45,9 @@ _ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 MAX_WHY: Final = 200
 """Characters of a system's words about a connection that was not made: "Connection refused", a certificate's fault."""
 
+NOT_MADE: Final = "the connection was not made"
+"""Why, when the system says nothing."""
+
 URLS_KEPT: Final = 1_024
 """Addresses kept ready: making one costs as much as reading an answer, and those of users' lists repeat."""
 
@@ -169,21 +172,19 @@ class ExchangeApi:
         """Have a connection ready for an order, where the transport can."""
         transport = self._transport
         if not isinstance(transport, ConnectingTransport) or transport.ready():
-            return
+            return None
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
             async with asyncio.timeout(self._timeouts.connect):
-                await transport.connect()
+                return await transport.connect()
         except TimeoutError:
             why = f"no connection within {self._timeouts.connect:g} s"
         except httpx2.ConnectError as error:
             why = _why(error)
         except Exception:  # noqa: BLE001 - whatever a transport raises, nothing was sent
-            why = _why(Exception())
-        else:
-            return
-        raise CallFailed("not_connected", f"{self._host} cannot be reached: {why}.", clock() - began)
+            why = NOT_MADE
+        raise self._unreachable(why, clock() - began)
 
     async def place_order(self, request: OrderRequest) -> Reply[Outcome]:
         """`POST /orders`: the one request for a quote, its body exactly `request.body`."""
@@ -230,8 +231,7 @@ class ExchangeApi:
             words = f"The exchange's answer to {call} is larger than {MAX_ANSWER // 2**20} MiB."
             failure = CallFailed("answer_too_large", words, clock() - sent)
         except httpx2.ConnectError as error:
-            words = f"{self._host} cannot be reached: {_why(error)}."
-            failure = CallFailed("not_connected", words, clock() - sent)
+            failure = self._unreachable(_why(error), clock() - sent)
         except Exception:  # noqa: BLE001 - whatever a transport raises, there was no answer
             words = f"The connection was lost before {call} was answered."
             failure = CallFailed("connection_lost", words, clock() - sent)
@@ -239,6 +239,9 @@ class ExchangeApi:
             return self._answer(response.status_code, told, content, (sent, answered, clock()))
         # Raised out here, so that it does not carry the transport's error along, whose request holds the key.
         raise failure
+
+    def _unreachable(self, why: str, seconds: float) -> CallFailed:
+        return CallFailed("not_connected", f"{self._host} cannot be reached: {why}.", seconds)
 
     def _answer(
         self, status: int, told: dict[bytes, str], content: bytes, times: tuple[float, float, float]
@@ -253,7 +256,7 @@ class ExchangeApi:
 
 def _why(error: Exception) -> str:
     """Why a connection was not made, as the system puts it and without its numbers: "connection refused"."""
-    words = _ERRNO.sub("", str(error))[:MAX_WHY] or "the connection was not made"
+    words = _ERRNO.sub("", str(error))[:MAX_WHY] or NOT_MADE
     return words if words[1:2].isupper() else words[:1].lower() + words[1:]
 
 

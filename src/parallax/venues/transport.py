@@ -19,6 +19,7 @@ import asyncio
 import select
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from typing import Final, cast
 
 import httptools
@@ -41,16 +42,16 @@ AT_ONCE: Final = "at_once"
 """The extension of a request that must not wait for a connection."""
 
 
-class ConnectingTransport(httpx2.AsyncBaseTransport):
+class ConnectingTransport(httpx2.AsyncBaseTransport, ABC):
     """A transport that can make a connection ahead of the request that will take it."""
 
+    @abstractmethod
     async def connect(self) -> None:
-        """Make a connection. Raises `httpx2.TransportError`."""
-        raise NotImplementedError
+        """Make a connection, which the next request takes. Raises `httpx2.ConnectError`."""
 
+    @abstractmethod
     def ready(self) -> bool:
         """Whether there is a connection that a request could take now."""
-        raise NotImplementedError
 
 
 class ExchangeTransport(ConnectingTransport):
@@ -77,11 +78,9 @@ class ExchangeTransport(ConnectingTransport):
         self._last_good: object = None
 
     async def connect(self) -> None:
-        """Make a connection, which the next request takes. Raises `httpx2.ConnectError`."""
         self._pool.rests(await self._connect())
 
     def ready(self) -> bool:
-        """Whether there is a connection that a request could take now."""
         return self._pool.ready()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

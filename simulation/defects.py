@@ -134,9 +134,9 @@ def _resend_on_timeout(stack: ExitStack) -> None:
 @_defect("the last check is made before there is a connection")
 def _checked_too_early(stack: ExitStack) -> None:
     async def hasty(
-        self: Gateway, request: OrderRequest, *, wait_until: datetime, last_check: Callable[[], None]
+        self: Gateway, request: OrderRequest, *, before: datetime, last_check: Callable[[], None]
     ) -> Outcome:
-        entry = self._enter(Purpose.SEND, max(0.0, (wait_until - self.clock.now()).total_seconds()))
+        entry = self._enter(Purpose.SEND, max(0.0, (before - self.arrival()).total_seconds()))
         try:
             await self._turn(entry)
             last_check()
@@ -373,7 +373,7 @@ def _recovery_resends(stack: ExitStack) -> None:
 
             async def again(request: OrderRequest = request, order: Order = order) -> None:
                 await self._venue.place_order(
-                    request, wait_until=self._safe_until(order), last_check=lambda: None
+                    request, before=self._quote(order).expires_at, last_check=lambda: None
                 )
 
             self._supervisor.task("again", again())

@@ -22,6 +22,7 @@ from parallax.ports.venue import (
     VenueOrderStatus,
     VenueQuote,
     VenueStatus,
+    VenueTime,
 )
 
 Item = TypeVar("Item")
@@ -54,6 +55,9 @@ class ScriptedClock:
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self._clock.monotonic()) + self.offset
+
+    def read(self) -> VenueTime:
+        return VenueTime(self.now(), self.uncertainty)
 
 
 class ScriptedVenue:
@@ -118,6 +122,9 @@ class ScriptedVenue:
     def avoided(self, reason: str, calls: int = 1) -> None:
         self.spared[reason] = self.spared.get(reason, 0) + calls
 
+    def arrival(self, time: VenueTime | None = None) -> datetime:
+        return (time or self.clock.read()).now + self.send_margin
+
     async def users(self, purpose: Purpose = Purpose.REFRESH) -> Sequence[User]:
         return await self._read("users", self.user_list)
 
@@ -140,7 +147,7 @@ class ScriptedVenue:
         raise NotFound("order", venue_order_id)
 
     async def place_order(
-        self, request: OrderRequest, *, wait_until: datetime, last_check: Callable[[], None]
+        self, request: OrderRequest, *, before: datetime, last_check: Callable[[], None]
     ) -> Outcome:
         await asyncio.sleep(0)
         last_check()

@@ -59,7 +59,7 @@ async def place(
 ) -> Outcome:
     return await venue.place_order(
         OrderRequest(quote.id, user_id, amount),
-        wait_until=venue.clock.now() + timedelta(seconds=30),
+        before=venue.arrival() + timedelta(seconds=30),
         last_check=last_check,
     )
 

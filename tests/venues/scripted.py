@@ -120,7 +120,7 @@ class House:
     async def send(self, seconds: float = 60.0, last_check: Callable[[], None] = lambda: None) -> Outcome:
         return await self.gateway.place_order(
             REQUEST,
-            wait_until=self.gateway.clock.now() + timedelta(seconds=seconds),
+            before=self.gateway.arrival() + timedelta(seconds=seconds),
             last_check=last_check,
         )
 

@@ -187,7 +187,7 @@ class Execution:
         quote = self._ledger.quote(quote_id)
         if quote is None:
             raise NotFound("quote", quote_id)
-        match quote.status(self._venue.clock.now() + self._venue.send_margin):
+        match quote.status(self._venue.arrival()):
             case QuoteStatus.ACTIVE:
                 return quote
             case QuoteStatus.EXPIRED:
@@ -219,10 +219,11 @@ class Execution:
         try:
             await asyncio.shield(claim)
             order = self._order(order_id)
+            request = OrderRequest(order.quote_id, order.user_id, order.amount.wire)
             outcome = await self._venue.place_order(
-                OrderRequest(order.quote_id, order.user_id, order.amount.wire),
-                wait_until=self._safe_until(order),
-                last_check=lambda: self._last_check(order_id),
+                request,
+                before=self._quote(order).expires_at,
+                last_check=lambda: self._last_check(order_id, request),
             )
         except (QuoteTaken, JournalFailed):
             return  # nothing was sent, and nothing can be written down; the claimant hears of it
@@ -237,22 +238,19 @@ class Execution:
         else:
             await asyncio.shield(self._ledger.record(*self._learned(self._order(order_id), outcome)))
 
-    def _last_check(self, order_id: OrderId) -> None:
+    def _last_check(self, order_id: OrderId, request: OrderRequest) -> None:
         """Run right before the request leaves: is there still time, by the venue's clock? (rule 8)"""
         order = self._order(order_id)
         assert order.state is OrderState.CLAIMED, "sent once"
         if self.stopping:
             raise DeskStopping
-        if self._venue.clock.uncertainty > VAGUE:
+        time = self._venue.clock.read()
+        if time.uncertainty > VAGUE:
             raise VenueUnavailable("This machine's clock was set just now, and nothing was sent. Try again.")
-        if self._venue.clock.now() >= self._safe_until(order):
+        if self._venue.arrival(time) >= self._quote(order).expires_at:
             raise QuoteExpired
-        request = OrderRequest(order.quote_id, order.user_id, order.amount.wire)
         # Nobody waits for this: without it the claim says as much. The answer's commit will do for both.
         self._ledger.record_later(OrderSent(self._clock.now(), order_id, order.quote_id, request.body))
-
-    def _safe_until(self, order: Order) -> datetime:
-        return self._quote(order).expires_at - self._venue.send_margin
 
     async def _not_sent_or_lost(self, order_id: OrderId, words: str) -> None:
         """The request did not get its answer: withdrawn if it provably never left, unknown otherwise."""

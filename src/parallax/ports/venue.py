@@ -123,8 +123,19 @@ class VenueStatus(Struct, frozen=True):
     retry_at: datetime | None = None
 
 
+class VenueTime(Struct, frozen=True):
+    """The venue's time at a moment, as best known, and half the width of what it may be."""
+
+    now: datetime
+    uncertainty: timedelta
+
+
 class VenueClock(Protocol):
     """The venue's time, estimated from its answers (rule 8)."""
+
+    def read(self) -> VenueTime:
+        """Both of the below, of one moment."""
+        ...
 
     def now(self) -> datetime:
         """The venue's time now, as best known."""
@@ -169,6 +180,11 @@ class Venue(Protocol):
         sending has been seen to take."""
         ...
 
+    def arrival(self, time: VenueTime | None = None) -> datetime:
+        """The venue's time by which a request that leaves now has surely come, or one that leaves at `time`: the send
+        margin later."""
+        ...
+
     async def users(self, purpose: Purpose = Purpose.REFRESH) -> Sequence[User]: ...
 
     async def request_quote(self) -> VenueQuote: ...
@@ -187,13 +203,13 @@ class Venue(Protocol):
         self,
         request: OrderRequest,
         *,
-        wait_until: datetime,
+        before: datetime,
         last_check: Callable[[], None],
     ) -> Outcome:
-        """Send the one request for a quote.
+        """Send the one request for a quote, which must come before an instant of the venue's clock.
 
-        Waits for room in the call budget until `wait_until` (venue's clock), raising `VenueUnavailable` if there
-        is none: nothing was sent. Immediately before the request leaves it calls `last_check`, whose exception
+        Waits for room in the call budget for as long as that allows, raising `VenueUnavailable` if there is none:
+        nothing was sent. Immediately before the request leaves it calls `last_check`, whose exception
         passes through: nothing was sent. From then on it returns an outcome and raises nothing but
         cancellation. It never sends twice.
         """

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from parallax.ports.clock import Clock
+from parallax.ports.venue import VenueTime
 
 FIRST_UNCERTAINTY: Final = timedelta(seconds=2)
 """Assumed before any answer: two machines that keep time, and neither of them well."""
@@ -83,31 +84,43 @@ class VenueClockEstimate:
         seconds = (told - self._origin_wall).total_seconds()
         low = seconds - (answered - self._origin) - GRAIN
         high = seconds + DATE_RESOLUTION - (sent - self._origin) + GRAIN
+        wall = self._clock.now()
+        lead = self._lead(wall, self._clock.monotonic())
         if self.samples:
-            self._meet(low, high, answered)
+            self._meet(low, high, answered, lead)
         else:
             self._low, self._high = low, high
         self.samples += 1
         self._at = max(self._at, answered)
-        self._wall_lead = self._lead()
-        self.as_of = self._clock.now()
+        self._wall_lead = lead
+        self.as_of = wall
         return True
 
-    def now(self) -> datetime:
-        """The venue's time now, as best known; the desk's own before any answer."""
+    def read(self) -> VenueTime:
+        """The venue's time now, as best known, and how sure that is; the desk's own time before any answer."""
         if not self.samples:
-            return self._clock.now()
+            return VenueTime(self._clock.now(), FIRST_UNCERTAINTY)
         at = self._clock.monotonic()
-        low, high = self._bounds(at)
-        return self._origin_wall + timedelta(seconds=at - self._origin + (low + high) / 2)
+        low, high = self._bounds(at, self._lead(self._clock.now(), at))
+        passed = at - self._origin
+        return VenueTime(
+            self._origin_wall + timedelta(seconds=passed + (low + high) / 2),
+            timedelta(seconds=(high - low) / 2),
+        )
+
+    def now(self) -> datetime:
+        """The venue's time now, as best known."""
+        return self.read().now
 
     def earliest(self) -> datetime:
         """The venue's time now is not before this. Proof that something is *over* rests on it."""
-        return self.now() - self.uncertainty
+        time = self.read()
+        return time.now - time.uncertainty
 
     def latest(self) -> datetime:
         """The venue's time now is not after this. A last check that something is *not yet* over rests on it."""
-        return self.now() + self.uncertainty
+        time = self.read()
+        return time.now + time.uncertainty
 
     @property
     def offset(self) -> timedelta:
@@ -117,14 +130,11 @@ class VenueClockEstimate:
     @property
     def uncertainty(self) -> timedelta:
         """Half the width of what the offset may be; it grows with the age of the last answer."""
-        if not self.samples:
-            return FIRST_UNCERTAINTY
-        low, high = self._bounds(self._clock.monotonic())
-        return timedelta(seconds=(high - low) / 2)
+        return self.read().uncertainty
 
-    def _meet(self, low: float, high: float, at: float) -> None:
+    def _meet(self, low: float, high: float, at: float, lead: float) -> None:
         """Narrow what is known to where it meets a new interval, or start over from that when it does not."""
-        known_low, known_high = self._bounds(at)
+        known_low, known_high = self._bounds(at, lead)
         high += self._stale
         if not self._stale and 0 < max(known_low - high, low - known_high) <= STALE_DATE:
             # So near a miss is a `Date` that was old already. That makes every upper end too low, never a lower.
@@ -137,19 +147,18 @@ class VenueClockEstimate:
         else:
             self._low, self._high = max(low, known_low), min(high, known_high)
 
-    def _bounds(self, at: float) -> tuple[float, float]:
+    def _bounds(self, at: float, lead: float) -> tuple[float, float]:
         """What x may be at a moment: as last known, wider by drift, and by a jump of the wall clock."""
-        drift = DRIFT * max(0.0, at - self._at)
-        jump = self._lead() - self._wall_lead
+        drift = DRIFT * (at - self._at) if at > self._at else 0.0
+        jump = lead - self._wall_lead
         # A wall clock that leaps ahead was either set, or the machine slept and its monotonic clock with it: only
         # then has the venue's clock run on unseen. One that leaps back was set.
         slept = jump if jump > WALL_JUMP else 0.0
         return self._low - drift, self._high + drift + slept
 
-    def _lead(self) -> float:
+    def _lead(self, wall: datetime, at: float) -> float:
         """How far the wall clock has parted from the monotonic one since the origin, in seconds."""
-        wall = (self._clock.now() - self._origin_wall).total_seconds()
-        return wall - (self._clock.monotonic() - self._origin)
+        return (wall - self._origin_wall).total_seconds() - (at - self._origin)
 
 
 @lru_cache(maxsize=16)  # answers of the same second carry the same text

@@ -33,6 +33,7 @@ from parallax.ports.venue import (
     VenueOrder,
     VenueQuote,
     VenueStatus,
+    VenueTime,
 )
 from parallax.venues.api import CallFailed, Heard, Reply, VenueApi
 from parallax.venues.breaker import Breaker, BreakerSettings, Down
@@ -155,13 +156,20 @@ class Gateway:
 
     @property
     def send_margin(self) -> timedelta:
+        return self._margin(self._estimate.uncertainty)
+
+    def arrival(self, time: VenueTime | None = None) -> datetime:
+        time = time or self._estimate.read()
+        return time.now + self._margin(time.uncertainty)
+
+    def _margin(self, uncertainty: timedelta) -> timedelta:
         """The uncertainty of the venue's clock, and the 99th percentile of how long sending took lately."""
         sends = self.meter.latencies[Kind.SEND].recent(self._now())
         if len(sends) < LATENCIES_NEEDED:
             seconds = max(FIRST_SEND_SECONDS, sends[-1] if sends else 0.0)
         else:
             seconds = max(LEAST_SEND_SECONDS, sends[-(len(sends) // 100 + 1)])
-        return min(LONGEST_MARGIN, self._estimate.uncertainty + timedelta(seconds=seconds))
+        return min(LONGEST_MARGIN, uncertainty + timedelta(seconds=seconds))
 
     def avoided(self, reason: str, calls: int = 1) -> None:
         self.meter.avoided(reason, calls)
@@ -260,10 +268,10 @@ class Gateway:
         self,
         request: OrderRequest,
         *,
-        wait_until: datetime,
+        before: datetime,
         last_check: Callable[[], None],
     ) -> Outcome:
-        patience = (wait_until - self._estimate.now()).total_seconds()
+        patience = (before - self.arrival()).total_seconds()
         entry = self._enter(Purpose.SEND, max(0.0, patience))
         try:
             await self._turn(entry)

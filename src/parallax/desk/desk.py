@@ -228,7 +228,7 @@ class Desk:
             raise JournalFailed(self._journal.failed.words)
         given = await self._venue.request_quote()
         if self._ledger.quote(given.id) is None:
-            await asyncio.shield(self._ledger.record(issued(given, self._clock.now(), by)))
+            await self._ledger.record(issued(given, self._clock.now(), by))
         return await self.quote(given.id)
 
     async def quote(self, quote_id: QuoteId) -> Quote:
@@ -356,12 +356,12 @@ class Desk:
         if not words:
             raise DeskError("Say why orders are paused; everyone is shown the reason.")
         if self.books.pause is None:
-            await asyncio.shield(self._ledger.record(OrdersPaused(self._clock.now(), by, words)))
+            await self._ledger.record(OrdersPaused(self._clock.now(), by, words))
 
     async def resume(self, by: str) -> None:
         """Take new orders again."""
         if self.books.pause is not None:
-            await asyncio.shield(self._ledger.record(OrdersResumed(self._clock.now(), by)))
+            await self._ledger.record(OrdersResumed(self._clock.now(), by))
 
     async def resolve_incident(self, incident_id: IncidentId, by: str, note: str) -> Incident:
         """Close an incident with a note. Raises `NotFound`."""
@@ -370,7 +370,7 @@ class Desk:
             raise NotFound("incident", incident_id)
         if incident.resolved_at is None:
             fact = IncidentResolved(self._clock.now(), incident_id, by, note[:MAX_PAUSE_REASON])
-            await asyncio.shield(self._ledger.record(fact))
+            await self._ledger.record(fact)
         resolved = self.books.incident(incident_id)
         assert resolved is not None
         return resolved

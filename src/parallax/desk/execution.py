@@ -8,7 +8,7 @@ cancellation included, leaves the order anything but answered or unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, assert_never
@@ -46,7 +46,6 @@ from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
 from parallax.domain.money import Money
 from parallax.domain.transitions import OrderState, QuoteStatus
 from parallax.ports.clock import Clock
-from parallax.ports.journal import Recorded
 from parallax.ports.venue import (
     Accepted,
     OrderRequest,
@@ -127,13 +126,11 @@ class Execution:
                 by,
             )
         )
-        task = self._supervisor.task(f"order {order_id}", self._carry_out(order_id, written))
+        # The order hears first of its claim, so that it leaves before the claimant is told.
+        task = self._supervisor.task(f"order {order_id}", self._carry_out(order_id, written.waiter()))
         self._running[order_id] = task
         task.add_done_callback(lambda _: self._running.pop(order_id, None))
-        await asyncio.sleep(
-            0
-        )  # so that the order hears first of its claim, and leaves while we tell the claimant
-        await asyncio.shield(written)
+        await written
         order = self._ledger.books.order(order_id)
         assert order is not None, "a durable claim is in the books"
         return order
@@ -207,17 +204,17 @@ class Execution:
         if (failed := self._ledger.journal.failed) is not None:
             raise JournalFailed(failed.words)
 
-    async def _carry_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
+    async def _carry_out(self, order_id: OrderId, claimed: asyncio.Future[None]) -> None:
         try:
-            await self._carried_out(order_id, claim)
+            await self._carried_out(order_id, claimed)
         except JournalFailed:
             if self._ledger.journal.failed is None:
                 raise
             # What became of it cannot be written down: the next start treats the claim as unknown.
 
-    async def _carried_out(self, order_id: OrderId, claim: asyncio.Future[Sequence[Recorded]]) -> None:
+    async def _carried_out(self, order_id: OrderId, claimed: asyncio.Future[None]) -> None:
         try:
-            await asyncio.shield(claim)
+            await claimed
             order = self._order(order_id)
             request = OrderRequest(order.quote_id, order.user_id, order.amount.wire)
             outcome = await self._venue.place_order(
@@ -236,7 +233,7 @@ class Execution:
             await self._not_sent_or_lost(order_id, f"The desk failed ({type(error).__name__}).")
             raise
         else:
-            await asyncio.shield(self._ledger.record(*self._learned(self._order(order_id), outcome)))
+            await self._ledger.record(*self._learned(self._order(order_id), outcome))
 
     def _last_check(self, order_id: OrderId, request: OrderRequest) -> None:
         """Run right before the request leaves: is there still time, by the venue's clock? (rule 8)"""
@@ -263,7 +260,7 @@ class Execution:
             fact = self._lost(order, "interrupted", words)
         else:
             return
-        await asyncio.shield(self._ledger.record(fact))
+        await self._ledger.record(fact)
 
     def _learned(self, order: Order, outcome: Outcome) -> list[Fact]:
         now = self._clock.now()

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -32,6 +33,45 @@ LONGEST_READ: Final = 300.0
 log = structlog.get_logger()
 
 
+class Written:
+    """Facts on their way to the disk. Awaiting it returns when they are durable and in the books, or raises why they
+    never will be: `QuoteTaken` or `JournalFailed`. Whoever stops waiting takes nothing back."""
+
+    __slots__ = ("_ended", "_error", "_waiting")
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._error: BaseException | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def waiter(self) -> asyncio.Future[None]:
+        """The same as a future of the caller's own. Those who ask first hear first."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._ended:
+            self._tell(waiter)
+        else:
+            self._waiting.append(waiter)
+        return waiter
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.waiter().__await__()
+
+    def end(self, error: BaseException | None) -> None:
+        """They are written, or have failed to be."""
+        self._ended, self._error = True, error
+        for waiter in self._waiting:
+            if not waiter.done():
+                self._tell(waiter)
+        self._waiting.clear()
+
+    def _tell(self, waiter: asyncio.Future[None]) -> None:
+        if self._error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(self._error)
+            waiter.exception()  # looked at: whoever asked for it may never be started
+
+
 class Ledger:
     """Books, journal and feed, kept in step."""
 
@@ -47,7 +87,7 @@ class Ledger:
         self._settled_lately: OrderedDict[OrderId, float] = OrderedDict()
         self._by_venue_id: dict[VenueOrderId, OrderId] = {}
         self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
-        self._last: asyncio.Future[Sequence[Recorded]] | None = None
+        self._last: Written | None = None
         self._failure_told = False
 
     async def open(self) -> Snapshot:
@@ -89,10 +129,10 @@ class Ledger:
 
     # Changing
 
-    def record(self, *facts: Fact) -> asyncio.Future[Sequence[Recorded]]:
-        """Fold facts and queue them, all or none; the future resolves when they are durable and applied.
+    def record(self, *facts: Fact) -> Written:
+        """Fold facts and queue them, all or none; await what is returned until they are durable and applied.
 
-        Raises `IllegalTransition` (nothing is queued) or `JournalFailed`. Cancelling the future changes nothing.
+        Raises `IllegalTransition` (nothing is queued) or `JournalFailed`.
         """
         return self._record(facts, self.journal.append)
 
@@ -103,14 +143,15 @@ class Ledger:
 
     async def all_written(self) -> None:
         """Return when everything recorded until now is durable and in the books, or has failed to be."""
-        if self._last is not None and not self._last.done():
-            await asyncio.wait({self._last})  # batches are written in their order: the last is the last
+        if self._last is not None:
+            with suppress(DeskError):
+                await self._last  # batches are written in their order: the last is the last
 
     def _record(
         self,
         facts: Sequence[Fact],
         append: Callable[[Sequence[Change]], asyncio.Future[Sequence[Recorded]]],
-    ) -> asyncio.Future[Sequence[Recorded]]:
+    ) -> Written:
         if self.journal.failed is not None:
             self._tell_of_failure()
             raise JournalFailed(
@@ -121,8 +162,8 @@ class Ledger:
         changes = [view.fold(fact) if view else fold(self, fact) for fact in facts]
         for change in changes:
             self._ahead(change)
-        written = self._last = append(changes)
-        written.add_done_callback(lambda done: self._settled(done, changes))
+        written = self._last = Written()
+        append(changes).add_done_callback(lambda done: self._settled(done, changes, written))
         return written
 
     def recall(self, orders: Sequence[Order], quotes: Sequence[Quote] = ()) -> None:
@@ -147,13 +188,14 @@ class Ledger:
             self._forget((record.change,))
         self.feed.tell(records)
 
-    def _settled(self, done: asyncio.Future[Sequence[Recorded]], changes: Sequence[Change]) -> None:
-        if done.cancelled():
-            return
-        error = done.exception()  # also marks it as seen, for callers that do not wait
-        if isinstance(error, DeskError):
+    def _settled(
+        self, done: asyncio.Future[Sequence[Recorded]], changes: Sequence[Change], written: Written
+    ) -> None:
+        error = done.exception()
+        if error is not None:
             self._forget(changes)
             self._tell_of_failure()
+        written.end(error)
 
     def _tell_of_failure(self) -> None:
         """A journal that has failed is everybody's news, once, and a line of the log."""

@@ -14,14 +14,13 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final, TypeVar
 
-from parallax.desk.ledger import Ledger
+from parallax.desk.ledger import Ledger, Written
 from parallax.desk.reconciliation import OrdersList, alike, orders_facts, quotes_facts, users_facts
 from parallax.domain.errors import JournalFailed, VenueUnavailable
 from parallax.domain.facts import OrdersRead
 from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.transitions import OrderState
 from parallax.ports.clock import Clock
-from parallax.ports.journal import Recorded
 from parallax.ports.venue import Purpose, Venue, VenueOrder
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class Readings:
         users = await self._noting(self.users_age, lambda: self._venue.users(purpose))
         facts = users_facts(self._ledger, users, self._clock.now())
         if facts:
-            await asyncio.shield(self._ledger.record(*facts))
+            await self._ledger.record(*facts)
         else:
             # Another read may have recorded the same list a moment ago, and whoever waits for this one then looks
             # in the books.
@@ -89,15 +88,15 @@ class Readings:
         # both; what comes in their order costs half of what it costs otherwise.
         fresh = sorted((quote for quote in quotes if quote.id not in known), key=_CREATED_AT)
         # A first list may be very long. In slices it holds up nobody, and one is written while the next is made.
-        writing: deque[asyncio.Future[Sequence[Recorded]]] = deque()
+        writing: deque[Written] = deque()
         for start in range(0, len(fresh), SLICE):
             part = sorted(fresh[start : start + SLICE], key=_ID)
             facts = quotes_facts(self._ledger, part, self._clock.now())
             if facts:
                 writing.append(self._ledger.record(*facts))
-            await (asyncio.shield(writing.popleft()) if len(writing) > SLICES_AHEAD else asyncio.sleep(0))
+            await (writing.popleft() if len(writing) > SLICES_AHEAD else asyncio.sleep(0))
         if writing:
-            await asyncio.shield(writing[-1])  # slices are written in their order
+            await writing[-1]  # slices are written in their order
         else:
             await self._ledger.all_written()
 
@@ -154,7 +153,7 @@ class Readings:
             for order in newest.values()
             if found_alike.get(order.id) is order or alike(self._ledger.order_at_venue(order.id), order)
         }
-        await asyncio.shield(written)
+        await written
 
     async def _recall(self, listed: Sequence[VenueOrder]) -> None:
         """Make sure that what the list is about is in memory: from history, and from the venue for a new quote."""

@@ -121,12 +121,16 @@ def _holder(path: Path) -> int | None:
     return pid
 
 
+FAILURES: Final = (sqlite3.Error, Damaged, DoesNotFollow, Unsuitable, OSError)
+"""What SQLite, the file system and damaged rows raise."""
+
+
 @contextmanager
 def failures_of(path: Path) -> Generator[None]:
     """Turn what SQLite, the file system and damaged rows raise into `JournalFailed`, in words."""
     try:
         yield
-    except (sqlite3.Error, Damaged, DoesNotFollow, Unsuitable, OSError) as error:
+    except FAILURES as error:
         if kind_of(error) == sqlite3.SQLITE_INTERRUPT:
             raise  # a read that made room for a claim, and will be done again
         raise described(error, path) from error

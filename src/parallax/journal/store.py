@@ -9,10 +9,11 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote as url_quote
+
+from msgspec import Struct
 
 from parallax.domain.errors import JournalFailed, QuoteTaken
 from parallax.domain.facts import Fact, OrderFact
@@ -20,7 +21,15 @@ from parallax.domain.identity import QuoteId
 from parallax.domain.state import Change
 from parallax.domain.transitions import ORDER_STEPS
 from parallax.journal import schema, writing
-from parallax.journal.failures import failures_of, in_use, kind_of, pid_path, read_only
+from parallax.journal.failures import (
+    FAILURES,
+    described,
+    failures_of,
+    in_use,
+    kind_of,
+    pid_path,
+    read_only,
+)
 from parallax.journal.rows import Damaged, Row
 from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import GENESIS, Recorded, Remembered
@@ -49,8 +58,7 @@ THOROUGH_BYTES: Final = 32 * 2**20
 it, a start checks what it reads: every order's row is looked at, and all that is live is read under its seal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """What is written together, all or none: changes with their records, or an answer to remember."""
 
     changes: Sequence[Change]
@@ -215,27 +223,33 @@ class Store:
 
         When this raises, nothing of it was confirmed, and the store must take no more.
         """
-        with failures_of(self.path):
-            try:
-                self.db.execute("BEGIN IMMEDIATE")
-                outcomes, position, head = self._write(batches)
-                self.db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    if self.db.in_transaction:
-                        self.db.execute("ROLLBACK")
-                raise
-            self.position, self.head = position, head
-            self.commits += 1
-            return outcomes
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            outcomes, position, head = self._write(batches)
+            self.db.execute("COMMIT")
+        except BaseException as error:
+            with suppress(sqlite3.Error):
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+            if isinstance(error, FAILURES):
+                raise described(error, self.path) from error
+            raise
+        self.position, self.head = position, head
+        self.commits += 1
+        return outcomes
 
     def _write(self, batches: Sequence[Batch]) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
         """All batches at once where no two claims meet, which is nearly always; or else one after the other."""
         position, head = self.position, self.head
-        changes = [change for batch in batches for change in batch.changes]
-        records = [record for batch in batches for record in batch.records]
+        changes: list[Change] = []
+        records: list[bytes] = []
+        begun: list[Row] = []
+        for batch in batches:
+            changes += batch.changes
+            records += batch.records
+            begun += batch.quotes
         try:
-            if begun := [row for batch in batches for row in batch.quotes]:
+            if begun:
                 writing.begin_quotes(self.db, begun)
             recorded = writing.put(self.db, changes, records, position, head)
         except (writing.ClaimedTwice, writing.Taken):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
 
 from parallax.domain.entities import Incident, Order, Pause, Quote
 from parallax.domain.facts import Fact, OrderAccepted, OrderClaimed, OrderFound
@@ -60,12 +61,12 @@ def _befores(steps: Iterable[tuple[Any, type[Any]]]) -> dict[type[Any], str | No
     return found
 
 
+_ORDER_COLUMNS: Final = (*rows.ORDER_COLUMNS, "seal", "facts")
 _ORDER_BEFORES: Final = _befores(ORDER_STEPS)
 _QUOTE_BEFORES: Final = _befores(QUOTE_STEPS)
 
 
-@dataclass(slots=True)
-class _Touched:
+class _Touched(Struct):
     """What a group of facts makes of one entity: the states it may have had before, and what it is after."""
 
     befores: str | None
@@ -76,13 +77,12 @@ class _Touched:
     """Whether one of the facts gave the order its id at the venue."""
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     """Every entity that a group of facts touches, once."""
 
-    orders: dict[str, _Touched] = field(default_factory=dict[str, _Touched])
-    quotes: dict[str, _Touched] = field(default_factory=dict[str, _Touched])
-    claimed: set[QuoteId] = field(default_factory=set[QuoteId])
+    orders: dict[str, _Touched]
+    quotes: dict[str, _Touched]
+    claimed: set[QuoteId]
 
 
 def rows_begun(changes: Sequence[Change]) -> list[rows.Row]:
@@ -95,7 +95,7 @@ def rows_begun(changes: Sequence[Change]) -> list[rows.Row]:
         begun += change.listed
         if (quote := change.quote) is not None and _QUOTE_BEFORES[type(change.fact)] is None:
             begun.append(quote)
-    return [(*row, rows.seal(row)) for row in rows.quote_rows(begun)]
+    return [(*row, rows.seal(row)) for row in rows.quote_rows(begun)] if begun else []
 
 
 def begin_quotes(db: sqlite3.Connection, begun: Sequence[rows.Row]) -> None:
@@ -114,7 +114,7 @@ def put(
 
     Raises `Taken` or `ClaimedTwice` when claims meet, and `DoesNotFollow` when a step is not one of the tables'.
     """
-    group = _Group()
+    group = _Group({}, {}, set())
     recorded: list[Recorded] = []
     facts: list[rows.Row] = []
     for change, record in zip(changes, records, strict=True):
@@ -179,7 +179,8 @@ def _put_orders(db: sqlite3.Connection, touched: dict[str, _Touched]) -> None:
             _, chosen = _order_settings(keys)
             moved.setdefault(keys, []).append((row[0], one.befores, *chosen(row), rows.seal(row), one.facts))
     try:
-        _insert(db, "orders", (*rows.ORDER_COLUMNS, "seal", "facts"), begun)
+        if begun:
+            _insert(db, "orders", _ORDER_COLUMNS, begun)
     except sqlite3.IntegrityError as error:
         if "orders.quote_id" not in str(error):
             raise DoesNotFollow(str(error)) from None
@@ -257,6 +258,9 @@ def _move(
 
 
 def _chunked(values: Sequence[rows.Row]) -> Iterator[tuple[int, Sequence[rows.Row]]]:
+    if len(values) == 1:  # as a lone order has it
+        yield 1, values
+        return
     begin, width = 0, len(values[0]) if values else 0
     for size in _CHUNKS:
         if size * width > _MAX_VALUES:

@@ -140,5 +140,5 @@ def told(fact: Fact) -> str:
             }
             return f"{name} {fact.order_id} {shown or ''}"
         case _:
-            fields = (f"{f}={getattr(fact, f)}" for f in fact.__dataclass_fields__ if f != "at")
+            fields = (f"{f}={getattr(fact, f)}" for f in fact.__struct_fields__ if f != "at")
             return f"{name} {', '.join(map(str, fields))}"

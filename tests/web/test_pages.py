@@ -6,10 +6,10 @@ import asyncio
 import csv
 import io
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from parallax.domain.entities import User
 from parallax.domain.identity import UserId

@@ -16,6 +16,8 @@ from parallax.domain.transitions import OrderState, QuoteState, QuoteStatus
 QUOTE_VALIDITY: Final = timedelta(minutes=5)
 """How long a quote is good for, from its creation by the venue's clock (documented by the exchange)."""
 
+_STATUS_OF: Final = {state: QuoteStatus(state) for state in QuoteState}
+
 ABSENCE_READS: Final = 3
 """Full reads without the order, each begun late enough, that prove that it is not there (rule 3)."""
 
@@ -53,7 +55,7 @@ class Quote(Struct, frozen=True, gc=False):
         fate is known."""
         if self.state is QuoteState.ACTIVE and venue_now >= self.expires_at:
             return QuoteStatus.EXPIRED
-        return QuoteStatus(self.state)
+        return _STATUS_OF[self.state]
 
 
 class Order(Struct, frozen=True, gc=False):

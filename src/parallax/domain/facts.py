@@ -7,7 +7,6 @@ Amounts and rates are plain decimal strings, exactly as they crossed the wire.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -32,8 +31,7 @@ class IncidentKind(StrEnum):
     QUOTE_CHANGED = "quote_changed"
 
 
-@dataclass(frozen=True, slots=True)
-class UserListed:
+class UserListed(Struct, frozen=True):
     """The venue named a user for the first time, or with a new name or address."""
 
     at: datetime
@@ -42,8 +40,7 @@ class UserListed:
     email: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteIssued:
+class QuoteIssued(Struct, frozen=True):
     """The venue gave a firm quote, which `by` asked for here."""
 
     at: datetime
@@ -65,8 +62,7 @@ class ListedQuote(Struct, frozen=True, gc=False):
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class QuotesListed:
+class QuotesListed(Struct, frozen=True):
     """The venue's list named quotes that were not known here: made before this journal began, or asked for elsewhere.
     One fact for up to `MAX_LISTED` of them, as a list may be very long."""
 
@@ -74,8 +70,7 @@ class QuotesListed:
     quotes: tuple[ListedQuote, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFact:
+class OrderFact(Struct, frozen=True):
     """What every fact of an order carries."""
 
     at: datetime
@@ -83,8 +78,7 @@ class OrderFact:
     quote_id: QuoteId
 
 
-@dataclass(frozen=True, slots=True)
-class OrderClaimed(OrderFact):
+class OrderClaimed(OrderFact, frozen=True):
     """The durable mark, made before anything is sent, that the quote belongs to this order."""
 
     user_id: UserId
@@ -95,37 +89,32 @@ class OrderClaimed(OrderFact):
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderWithdrawn(OrderFact):
+class OrderWithdrawn(OrderFact, frozen=True):
     """Nothing was sent: the last check said no, or the call budget had no room in time."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderSent(OrderFact):
+class OrderSent(OrderFact, frozen=True):
     """The one request left the desk. `request` is its exact body."""
 
     request: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderAccepted(OrderFact):
+class OrderAccepted(OrderFact, frozen=True):
     """The venue answered yes, and gave the order its id there."""
 
     venue_order_id: VenueOrderId
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRefused(OrderFact):
+class OrderRefused(OrderFact, frozen=True):
     """The venue explicitly said no, in a way that leaves the quote usable (an amount, a key, a rate limit)."""
 
     status: int
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalDoubted(OrderFact):
+class RefusalDoubted(OrderFact, frozen=True):
     """The venue said no in a way that could mean that our own request had been carried out already (a proxy may
     have sent it twice), so the user's orders decide, not the words."""
 
@@ -134,8 +123,7 @@ class RefusalDoubted(OrderFact):
     conclusive_after: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerLost(OrderFact):
+class AnswerLost(OrderFact, frozen=True):
     """There was no clear answer. Reads begun after `conclusive_after` (the venue's clock) may prove absence."""
 
     cause: str
@@ -143,8 +131,7 @@ class AnswerLost(OrderFact):
     conclusive_after: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class OrderMissing(OrderFact):
+class OrderMissing(OrderFact, frozen=True):
     """A full, successful read of the user's orders did not show the order. By the venue's clock it began at
     `read_began_at` at the earliest and had ended by `read_ended_at`; it `counts` towards proof if it began late
     enough, and well after the one before had ended."""
@@ -155,43 +142,37 @@ class OrderMissing(OrderFact):
     counts: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFound(OrderFact):
+class OrderFound(OrderFact, frozen=True):
     """The order is at the venue: the user's list showed it under its quote's id."""
 
     venue_order_id: VenueOrderId
 
 
-@dataclass(frozen=True, slots=True)
-class AbsenceProven(OrderFact):
+class AbsenceProven(OrderFact, frozen=True):
     """The order is not at the venue and can no longer come to be: `evidence` says from what."""
 
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalConfirmed(OrderFact):
+class RefusalConfirmed(OrderFact, frozen=True):
     """A doubted refusal was true: `evidence` says from what."""
 
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderCompleted(OrderFact):
+class OrderCompleted(OrderFact, frozen=True):
     """The venue shows the order as completed. `not_before` is the last look that still saw it pending."""
 
     not_before: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFailed(OrderFact):
+class OrderFailed(OrderFact, frozen=True):
     """The venue shows the order as failed. `not_before` is the last look that still saw it pending."""
 
     not_before: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderAdopted(OrderFact):
+class OrderAdopted(OrderFact, frozen=True):
     """An order that was placed elsewhere was found at the venue. `result` is empty when its quote is not known."""
 
     user_id: UserId
@@ -201,8 +182,7 @@ class OrderAdopted(OrderFact):
     result: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrdersRead:
+class OrdersRead(Struct, frozen=True):
     """The venue was asked for a user's orders. `error` is empty when the full list came back."""
 
     at: datetime
@@ -212,8 +192,7 @@ class OrdersRead:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentRaised:
+class IncidentRaised(Struct, frozen=True):
     """A contradiction was seen. Empty ids are not part of it."""
 
     at: datetime
@@ -225,8 +204,7 @@ class IncidentRaised:
     order_id: OrderId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentResolved:
+class IncidentResolved(Struct, frozen=True):
     """A person looked into an incident and closed it with a note."""
 
     at: datetime
@@ -235,8 +213,7 @@ class IncidentResolved:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeskStarted:
+class DeskStarted(Struct, frozen=True):
     """The desk began to run; everything claimed and unanswered before this moment is unknown."""
 
     at: datetime
@@ -244,8 +221,7 @@ class DeskStarted:
     venue: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrdersPaused:
+class OrdersPaused(Struct, frozen=True):
     """An operator stopped new orders."""
 
     at: datetime
@@ -253,8 +229,7 @@ class OrdersPaused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrdersResumed:
+class OrdersResumed(Struct, frozen=True):
     """An operator allowed new orders again."""
 
     at: datetime

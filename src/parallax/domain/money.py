@@ -36,8 +36,7 @@ _SEPARATORS: Final = ", \u00a0\u202f"
 _GROUPED: Final = re.compile(rf"[0-9]{{1,3}}(?:([{_SEPARATORS}])[0-9]{{3}}(?:\1[0-9]{{3}})*)(?:\.[0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Currency:
+class Currency(Struct, frozen=True):
     """An ISO 4217 currency: its `code` ("USD") and how many `digits` its minor unit has (2)."""
 
     code: str
@@ -89,8 +88,7 @@ class Money(Struct, frozen=True):
         """This amount in the currency's minor units; the one rounding rule of the desk: half away from zero."""
         if self.currency is NO_CURRENCY:
             return self
-        with localcontext(_EXACT):
-            return Money(self.amount.quantize(self.currency.unit, ROUND_HALF_UP), self.currency)
+        return Money(self.amount.quantize(self.currency.unit, ROUND_HALF_UP, _EXACT), self.currency)
 
     def __str__(self) -> str:
         return f"{self.rounded.wire} {self.currency.code}"
@@ -120,8 +118,7 @@ class Rate:
         """What `sent` buys: multiplied exactly, then rounded once to minor units (half away from zero)."""
         if sent.currency != self.from_currency:
             raise AmountInvalid("wrong_currency", f"This quote sells {self.from_currency.code}.")
-        with localcontext(_EXACT):
-            return Money(sent.amount * self.value, self.to_currency).rounded
+        return Money(_EXACT.multiply(sent.amount, self.value), self.to_currency).rounded
 
     def amount_for(self, wanted: Money) -> Money:
         """The least amount to send that buys at least `wanted`, in minor units of `from_currency`."""

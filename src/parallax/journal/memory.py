@@ -516,7 +516,7 @@ def _matches(order: Order, query: OrderQuery) -> bool:
         ids = (order.id, order.venue_order_id or "", order.quote_id)
         if any(one.startswith(query.text) for one in ids):
             return True
-    return amount_key(order.amount.amount) == amount_in(query.text)
+    return amount_key(order.amount.wire) == amount_in(query.text)
 
 
 def _page(limit: int) -> int:

@@ -260,7 +260,7 @@ def next_offset(offset: int, shown: int, total: int) -> int | None:
 def amount_in(text: str) -> str | None:
     """The sort key of the amount that a search text names, if it names one."""
     try:
-        return rows.amount_key(parse_amount(text, NO_CURRENCY, grouped=True).amount)
+        return rows.amount_key(parse_amount(text, NO_CURRENCY, grouped=True).wire)
     except AmountInvalid:
         return None
 

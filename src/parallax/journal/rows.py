@@ -135,9 +135,9 @@ def opened(row: Row, what: str) -> Row:
     return columns
 
 
-def amount_key(amount: Decimal) -> str:
-    """Text that sorts as the numbers do: how many digits stand before the point, then all digits."""
-    whole, _, fraction = format(amount, "f").partition(".")
+def amount_key(amount: str) -> str:
+    """Text that sorts as plain decimals do as numbers: how many digits stand before the point, then all digits."""
+    whole, _, fraction = amount.partition(".")
     whole = whole.lstrip("0")
     return f"{len(whole):02d}{whole}{fraction.rstrip('0')}"
 
@@ -213,13 +213,13 @@ def not_before_of(fact: Fact) -> datetime | None:
 
 def order_row(order: Order, not_before: datetime | None) -> Row:
     """An order as its columns, with what its entity does not keep."""
-    rate, result = order.rate, order.result
+    amount, rate, result = order.amount.wire, order.rate, order.result
     return (
         order.id,
         order.quote_id,
         order.user_id,
-        order.amount.wire,
-        amount_key(order.amount.amount),
+        amount,
+        amount_key(amount),
         order.amount.currency.code,
         None if rate is None else rate.wire,
         None if rate is None else rate.from_currency.code,

@@ -25,5 +25,5 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    # Read many times for every call: so it takes no step of its own.
+    monotonic = staticmethod(time.monotonic)

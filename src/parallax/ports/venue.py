@@ -7,7 +7,6 @@ order never raises once the request may have left: its outcome is a value, and e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Protocol
@@ -45,8 +44,7 @@ class VenueQuote(Struct, frozen=True, gc=False):
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class VenueOrder:
+class VenueOrder(Struct, frozen=True, gc=False):
     """An order as the venue gives it. `amount` is the plain decimal string; it carries no currency there."""
 
     id: VenueOrderId
@@ -56,8 +54,7 @@ class VenueOrder:
     status: VenueOrderStatus
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(Struct, frozen=True):
     """What is sent to place an order. `amount` is a plain decimal string."""
 
     quote_id: QuoteId
@@ -70,15 +67,13 @@ class OrderRequest:
         return f'{{"quote_id":"{self.quote_id}","user_id":"{self.user_id}","from_amount":"{self.amount}"}}'
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The venue said yes."""
 
     order: VenueOrder
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The venue explicitly said no: a 4xx that means that this request was not carried out.
 
     `leaves_quote_usable` is True only where a twin of our request (sent again by a proxy) would have been
@@ -92,8 +87,7 @@ class Refused:
     about_amount: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """Anything that is not an explicit yes or no. `cause` is a stable word (`timeout`, `connection_lost`,
     `status_503`, `unreadable_answer`), `detail` a sentence without secrets."""
 

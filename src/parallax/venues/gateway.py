@@ -338,9 +338,8 @@ class Gateway:
         self.meter.waited(entry.purpose, entry.waited)
 
     def _refuse_while_down(self, *, may_probe: bool = False) -> None:
-        now = self._now()
         down = self._breaker.down
-        if down is None or not self._breaker.refuses(now, may_probe=may_probe):
+        if down is None or not self._breaker.refuses(now := self._now(), may_probe=may_probe):
             return
         self.meter.avoided("down")
         retry_in = max(0.0, down.retry_at - now)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -124,7 +123,7 @@ def again(answer: Answer) -> Answer:
     """An answer about what was done before."""
     if REPLAYED in answer.headers:
         return answer
-    return replace(answer, headers=(*answer.headers, REPLAYED))
+    return msgspec.structs.replace(answer, headers=(*answer.headers, REPLAYED))
 
 
 def _fingerprint(request: Request, body: bytes) -> bytes:

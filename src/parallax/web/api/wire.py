@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from parallax.web.api.errors import ApiError
@@ -49,8 +50,7 @@ class ClientGone(Exception):
     """The client left before its request was complete; nobody waits for an answer."""
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """One call. `path` is below the API's root, `target` the id in it, if any."""
 
     method: str
@@ -110,8 +110,7 @@ class Reply(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A reply of known bytes. One that does not `last` (something was in the way that may pass) is not given again
     to a repeated request: that one is tried anew."""
 

@@ -8,7 +8,7 @@ cancellation included, leaves the order anything but answered or unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, assert_never
@@ -91,7 +91,7 @@ class Execution:
         self._new_id = new_id
         self._grace = grace
         self._running: dict[OrderId, asyncio.Task[None]] = {}
-        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._waiting: dict[OrderId, list[asyncio.Future[None]]] = {}
         self._last_answer: asyncio.TimerHandle | None = None
         self.stopping = False
 
@@ -129,7 +129,7 @@ class Execution:
         # The order hears first of its claim, so that it leaves before the claimant is told.
         task = self._supervisor.task(f"order {order_id}", self._carry_out(order_id, written.waiter()))
         self._running[order_id] = task
-        task.add_done_callback(lambda _: self._running.pop(order_id, None))
+        task.add_done_callback(lambda _: self._ended(order_id))  # once more: a task may end before it begins
         await written
         order = self._ledger.books.order(order_id)
         assert order is not None, "a durable claim is in the books"
@@ -137,15 +137,10 @@ class Execution:
 
     async def answered(self, order_id: OrderId) -> None:
         """Return when the order has its answer, or is unknown; while the desk stops, after `LAST_ANSWER` at most."""
-        if (task := self._running.get(order_id)) is None:
-            return
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[answer] = None
-        task.add_done_callback(lambda _: _resolve(answer))
-        try:
+        if order_id in self._running:
+            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(order_id, []).append(answer)
             await answer
-        finally:
-            del self._waiting[answer]
 
     def drain(self) -> None:
         """Take nothing new. May be called twice."""
@@ -154,8 +149,8 @@ class Execution:
             self._last_answer = asyncio.get_running_loop().call_later(LAST_ANSWER, self._send_home)
 
     def _send_home(self) -> None:
-        for answer in self._waiting:
-            _resolve(answer)
+        for waiting in self._waiting.values():
+            _resolve(waiting)
 
     async def all_answered(self) -> None:
         """Return when no order waits for its answer."""
@@ -211,6 +206,12 @@ class Execution:
             if self._ledger.journal.failed is None:
                 raise
             # What became of it cannot be written down: the next start treats the claim as unknown.
+        finally:
+            self._ended(order_id)
+
+    def _ended(self, order_id: OrderId) -> None:
+        self._running.pop(order_id, None)
+        _resolve(self._waiting.pop(order_id, ()))
 
     async def _carried_out(self, order_id: OrderId, claimed: asyncio.Future[None]) -> None:
         try:
@@ -306,9 +307,10 @@ class Execution:
         return quote
 
 
-def _resolve(answer: asyncio.Future[None]) -> None:
-    if not answer.done():
-        answer.set_result(None)
+def _resolve(waiting: Sequence[asyncio.Future[None]]) -> None:
+    for answer in waiting:
+        if not answer.done():
+            answer.set_result(None)
 
 
 def same_amount(written: str, amount: Money) -> bool:

@@ -87,6 +87,7 @@ class Ledger:
         self._settled_lately: OrderedDict[OrderId, float] = OrderedDict()
         self._by_venue_id: dict[VenueOrderId, OrderId] = {}
         self._by_quote: dict[QuoteId, dict[OrderId, None]] = {}
+        self._on_their_way: dict[int, Written] = {}
         self._last: Written | None = None
         self._failure_told = False
 
@@ -163,7 +164,9 @@ class Ledger:
         for change in changes:
             self._ahead(change)
         written = self._last = Written()
-        append(changes).add_done_callback(lambda done: self._settled(done, changes, written))
+        # By the very change that is its last: it comes back, durable, with the others of its batch.
+        self._on_their_way[id(changes[-1])] = written
+        append(changes).add_done_callback(lambda done: self._settled(done, changes))
         return written
 
     def recall(self, orders: Sequence[Order], quotes: Sequence[Quote] = ()) -> None:
@@ -187,15 +190,15 @@ class Ledger:
             self.books.put(record.change)
             self._forget((record.change,))
         self.feed.tell(records)
+        for record in records:
+            if (written := self._on_their_way.pop(id(record.change), None)) is not None:
+                written.end(None)
 
-    def _settled(
-        self, done: asyncio.Future[Sequence[Recorded]], changes: Sequence[Change], written: Written
-    ) -> None:
-        error = done.exception()
-        if error is not None:
+    def _settled(self, done: asyncio.Future[Sequence[Recorded]], changes: Sequence[Change]) -> None:
+        if (error := done.exception()) is not None:
             self._forget(changes)
             self._tell_of_failure()
-        written.end(error)
+            self._on_their_way.pop(id(changes[-1])).end(error)
 
     def _tell_of_failure(self) -> None:
         """A journal that has failed is everybody's news, once, and a line of the log."""

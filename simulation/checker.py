@@ -307,6 +307,8 @@ class Checker:
                     raised.add(incident.quote_id or "")
                 case IncidentKind.ORDER_UNDER_ANOTHER_USER:
                     cause = any(venue.elsewhere and venue.user_id != incident.user_id for venue in orders)
+                case IncidentKind.AMOUNT_DIFFERS:
+                    cause = any(venue.elsewhere and venue.user_id == incident.user_id for venue in orders)
                 case IncidentKind.ORDER_AFTER_ABSENCE:
                     cause = order is not None and len(orders) > 1 and self._denied_by_the_venue(order)
                 case _:

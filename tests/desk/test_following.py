@@ -276,6 +276,31 @@ def test_two_orders_on_one_quote_and_one_under_another_user_are_incidents(play: 
     play(scenario)
 
 
+def test_an_order_for_another_amount_where_ours_had_no_answer_is_an_incident(play: Play) -> None:
+    """Somebody else was first, or the venue holds ours for another amount: a person has to ask which."""
+
+    async def scenario(world: World) -> None:
+        desk = await world.desk()
+        quote = await world.quote(desk)
+
+        async def lost(_: OrderRequest) -> Outcome:
+            world.venue.place(quote.id, ONE, "999.00")
+            return Unknown("timeout", "no answer")
+
+        world.venue.answer = lost
+        order = await desk.execute(quote.id, ONE, usd(), "page")
+        await asyncio.sleep(5)
+        (incident,) = desk.books.open_incidents()
+        assert (incident.kind, incident.order_id) == (IncidentKind.AMOUNT_DIFFERS, order.id)
+        assert "999.00" in incident.words
+        assert (await desk.order(order.id)).state is OrderState.UNKNOWN
+        await asyncio.sleep(500)
+        assert (await desk.order(order.id)).state is OrderState.NOT_PLACED
+        assert len(desk.books.open_incidents()) == 1
+
+    play(scenario)
+
+
 def test_a_second_order_on_a_quote_is_an_incident_also_when_the_first_is_only_history(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:

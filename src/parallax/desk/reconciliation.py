@@ -253,6 +253,14 @@ class _Reading:
                 f" it under user {listed.user_id}.",
                 order,
             )
+        elif order.refusal is None and not same_amount(listed.amount, order.amount):
+            # Whose it is cannot be told: somebody else was first, or the venue holds ours for another amount.
+            self._contradiction(
+                IncidentKind.AMOUNT_DIFFERS,
+                f"The order was sent for {order.amount.wire} and had no answer; the exchange lists order {listed.id}"
+                f" on its quote, for {listed.amount}.",
+                order,
+            )
         if order.refusal is not None and order.id not in self._concluded:
             # The venue said no, and the quote is seen to be used by another order: the no was true.
             self._concluded.add(order.id)

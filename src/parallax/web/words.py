@@ -90,7 +90,7 @@ INCIDENTS: Final[dict[IncidentKind, tuple[str, str]]] = {
     ),
     IncidentKind.AMOUNT_DIFFERS: (
         "The amount differs",
-        "The exchange holds another amount than was sent. Ask the exchange which one was carried out.",
+        "The exchange holds another amount than was sent. Ask the exchange which one was carried out, and for whom.",
     ),
     IncidentKind.ORDER_AFTER_ABSENCE: (
         "An order came after its absence was proven",

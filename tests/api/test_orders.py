@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from parallax.domain.errors import VenueUnavailable
 from parallax.sandbox import Refusal
 from tests.api.support import NOWHERE, OTHER_USER, USER, World
 
@@ -84,6 +85,24 @@ async def test_a_refusal_of_the_amount_is_422_with_the_exchanges_reasons_and_fre
     assert got.json["reasons"] == ["from_amount: is above your limit"]
     world.exchange.place_order = accept
     assert (await world.order(quote["id"], "10")).status == 201
+
+
+@pytest.mark.parametrize(
+    "why", ["The exchange cannot be reached.", "There is no room, and nothing was sent."]
+)
+async def test_an_order_that_was_held_back_says_once_that_nothing_was_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    quote = await world.quote()
+
+    async def held_back(*_: object, **__: object) -> object:
+        raise VenueUnavailable(why)
+
+    monkeypatch.setattr(world.gateway, "place_order", held_back)
+    got = await world.order(quote["id"])
+    assert (got.status, got.json["code"]) == (503, "order_withdrawn")
+    assert got.json["detail"].lower().count("nothing was sent") == 1
+    assert why in got.json["detail"]
 
 
 async def test_orders_that_never_came_to_be_are_listed_only_when_asked_for(world: World) -> None:

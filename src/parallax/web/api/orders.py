@@ -168,7 +168,8 @@ class Orders:
         if quote is not None and self._desk.venue_now() >= self._desk.safe_until(quote):
             return QuoteExpired()
         why = order.reasons[0] if order.reasons else "The desk held it back."
-        return ApiError("order_withdrawn", f"Nothing was sent. {why}", beside=_naming(order))
+        words = why if "nothing was sent" in why else f"Nothing was sent. {why}"
+        return ApiError("order_withdrawn", words, beside=_naming(order))
 
 
 def _states(text: str) -> frozenset[OrderState]:

@@ -24,6 +24,7 @@ from parallax.sandbox import Exchange, InProcess, SandboxSettings, create_app
 from parallax.venues.budget import Limits
 from parallax.venues.exchange_api import ExchangeApi
 from parallax.venues.gateway import Gateway, GatewaySettings
+from parallax.venues.http import Answer, Head, Transport
 from simulation.loop import SimulatedLoop
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
-class Network(httpx2.AsyncBaseTransport):
+class Network(Transport):
     """Every call takes 20 to 60 ms there and back; `hanging` ones take for ever."""
 
     def __init__(self, way: InProcess, random: Random) -> None:
@@ -53,18 +54,17 @@ class Network(httpx2.AsyncBaseTransport):
         self._random = random
         self.hanging = False
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(self, head: Head, body: bytes = b"") -> Answer:
         await asyncio.sleep(self._random.uniform(0.01, 0.03))
         if self.hanging:
             await asyncio.Event().wait()
-        body = await request.aread()
-        headers = [(name.lower(), value) for name, value in request.headers.raw]
+        headers = [(name.lower(), value) for name, value in head.headers]
         try:
-            answer = await self._way.call(request.method, request.url.path, body, headers)
+            answer = await self._way.call(head.method, head.target, body, headers)
         except ConnectionError as error:
-            raise httpx2.ReadError(str(error), request=request) from None
+            raise httpx2.ReadError(str(error)) from None
         await asyncio.sleep(self._random.uniform(0.01, 0.03))
-        return httpx2.Response(answer.status, headers=list(answer.headers), content=answer.body)
+        return Answer(answer.status, answer.headers, answer.body)
 
 
 @dataclass

@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from parallax.sandbox import ConnectionDropped, SandboxApp
-from parallax.venues.transport import ConnectingTransport
+from parallax.venues import http
+from parallax.venues.http import Head, Transport
 from simulation.loop import SimulatedLoop
 from simulation.plan import MAX_LATE, MAX_LATE_LISTING, Plan
 from simulation.witness import Departure, ListShown, Witness
@@ -59,7 +60,7 @@ class Lost(Exception):
     """The connection broke: nobody knows what arrived."""
 
 
-class Network(ConnectingTransport):
+class Network(Transport):
     """A transport of one desk process. `note_departure` is called as an order request leaves."""
 
     def __init__(
@@ -83,13 +84,9 @@ class Network(ConnectingTransport):
         except Unreachable:
             raise httpx2.ConnectError("the venue cannot be reached") from None
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(self, head: Head, body: bytes = b"") -> http.Answer:
         world = self._world
-        stream = request.stream
-        assert isinstance(stream, httpx2.ByteStream)
-        call = Sent(
-            request.method, request.url.path, b"".join(stream), self._process, world.loop.create_future()
-        )
+        call = Sent(head.method, head.target, body, self._process, world.loop.create_future())
         call.asked = world.loop.time()
         if call.is_order:
             fields = msgspec.json.decode(call.body)
@@ -100,16 +97,14 @@ class Network(ConnectingTransport):
         try:
             answer = await call.answer
         except Unreachable:
-            raise httpx2.ConnectError("the venue cannot be reached", request=request) from None
+            raise httpx2.ConnectError("the venue cannot be reached") from None
         except Lost:
-            raise httpx2.ReadError("the connection was lost", request=request) from None
+            raise httpx2.ReadError("the connection was lost") from None
         world.arrived(call, answer)
         body = answer.body
-        return httpx2.Response(
-            answer.status,
-            headers=answer.headers,
-            stream=_Cut(body[: len(body) // 2]) if answer.cut else httpx2.ByteStream(body),
-        )
+        if answer.cut:
+            return _Cut(answer.status, answer.headers, body[: len(body) // 2])
+        return http.Answer(answer.status, answer.headers, body)
 
 
 class Sent:
@@ -380,14 +375,11 @@ class NetworkWorld:
             self._witness.minds_changed[order_id] = order.life[-1][1]
 
 
-class _Cut(httpx2.AsyncByteStream):
-    """A body that ends too early."""
-
-    def __init__(self, part: bytes) -> None:
-        self._part = part
+class _Cut(http.Answer):
+    """An answer whose body ends too early."""
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
-        yield self._part
+        yield self.content
         raise httpx2.RemoteProtocolError("the answer was cut off")
 
 

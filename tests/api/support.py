@@ -23,6 +23,7 @@ from parallax.sandbox import USER_FIXTURES, Exchange, InProcess, SandboxSettings
 from parallax.venues.budget import Limits
 from parallax.venues.exchange_api import ExchangeApi
 from parallax.venues.gateway import Gateway, GatewaySettings
+from parallax.venues.http import Answer, Head, Transport
 from parallax.web.api import Api, create_api
 
 KEY = "test-key"
@@ -187,20 +188,19 @@ class Reader:
                 await self._more.wait()
 
 
-class Wire(httpx2.AsyncBaseTransport):
+class Wire(Transport):
     """Carries the desk's calls to the sandbox without sockets; a dropped connection looks like one."""
 
     def __init__(self, way: InProcess) -> None:
         self._way = way
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        body = await request.aread()
-        headers = [(name.lower(), value) for name, value in request.headers.raw]
+    async def send(self, head: Head, body: bytes = b"") -> Answer:
+        headers = [(name.lower(), value) for name, value in head.headers]
         try:
-            answer = await self._way.call(request.method, request.url.path, body, headers)
+            answer = await self._way.call(head.method, head.target, body, headers)
         except ConnectionError as error:
-            raise httpx2.ReadError(str(error), request=request) from None
-        return httpx2.Response(answer.status, headers=list(answer.headers), content=answer.body)
+            raise httpx2.ReadError(str(error)) from None
+        return Answer(answer.status, answer.headers, answer.body)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from parallax.ports.clock import SystemClock
 from parallax.sandbox import ConnectionDropped, Exchange, InProcess, SandboxApp, create_app, running_sandbox
 from parallax.venues.exchange_api import ExchangeApi, Timeouts
 from parallax.venues.gateway import Gateway, GatewaySettings
+from parallax.venues.http import Answer, Head, Transport
 from tests.venues.contract import VenueContract, World
 
 KEY = "key"
@@ -37,19 +38,19 @@ class SandboxHand:
         assert answer.status in (200, 201), answer.body
 
 
-class InProcessTransport(httpx2.AsyncBaseTransport):
+class InProcessTransport(Transport):
     """The sandbox without sockets."""
 
     def __init__(self, app: SandboxApp) -> None:
         self._calls = InProcess(app)
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        headers = tuple((name.lower(), value) for name, value in request.headers.raw)
+    async def send(self, head: Head, body: bytes = b"") -> Answer:
+        headers = tuple((name.lower(), value) for name, value in head.headers)
         try:
-            answer = await self._calls.call(request.method, request.url.path, await request.aread(), headers)
+            answer = await self._calls.call(head.method, head.target, body, headers)
         except ConnectionDropped as error:
             raise httpx2.ReadError(str(error)) from None
-        return httpx2.Response(answer.status, headers=list(answer.headers), content=answer.body)
+        return Answer(answer.status, answer.headers, answer.body)
 
 
 def sandbox() -> SandboxApp:

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
 
 from parallax.domain.errors import NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
@@ -19,6 +18,7 @@ from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unkno
 from parallax.venues import exchange_api
 from parallax.venues.api import CallFailed, Reply
 from parallax.venues.exchange_api import ExchangeApi, Timeouts
+from parallax.venues.http import Answer, Head, Transport
 from parallax.venues.transport import ExchangeTransport
 from tests.venues.raw import DATE, Connection, Handler, RawServer, always, http, serving
 
@@ -357,12 +357,13 @@ class TestAnswers:
             "from_currency": "usd",
             "to_currency": "php",
         }
-        body = json.dumps({"data": [{"id": f"q-{n}", **quote} for n in range(20_000)]}).encode()
-        api = ExchangeApi(
-            "http://exchange/api",
-            KEY,
-            transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=body)),
-        )
+        listed = json.dumps({"data": [{"id": f"q-{n}", **quote} for n in range(20_000)]}).encode()
+
+        class Long(Transport):
+            async def send(self, head: Head, body: bytes = b"") -> Answer:
+                return Answer(200, (), listed)
+
+        api = ExchangeApi("http://exchange/api", KEY, transport=Long())
         turns = 0
 
         async def other() -> None:
@@ -377,10 +378,11 @@ class TestAnswers:
         assert turns >= 15
 
     async def test_any_transport_will_do_and_whatever_it_raises_is_no_answer(self) -> None:
-        def broken(_request: httpx2.Request) -> httpx2.Response:
-            raise ValueError(f"a bug that names {KEY}")
+        class Broken(Transport):
+            async def send(self, head: Head, body: bytes = b"") -> Answer:
+                raise ValueError(f"a bug that names {KEY}")
 
-        api = ExchangeApi("http://exchange/api", KEY, transport=httpx2.MockTransport(broken))
+        api = ExchangeApi("http://exchange/api", KEY, transport=Broken())
         failure = await failure_of(placed(api))
         assert failure.cause == "connection_lost"
         assert KEY not in failure.detail

@@ -1,14 +1,14 @@
 """The exchange's HTTP calls: each leaves once, inside a time-out, with a bounded answer.
 
-The calls go straight to an `httpx2` transport and not through its client: no redirects, no cookies, no proxies from
-the environment, no log lines with addresses. Unless another is handed in it is the one in `transport.py`.
+There is no general client in between: no redirects, no cookies, no proxies from the environment, no log lines with
+addresses. Unless another is handed in the transport is the one in `transport.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -23,8 +23,9 @@ from parallax.domain.identity import UserId, VenueOrderId, is_identifier
 from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
 from parallax.venues import wire
 from parallax.venues.api import CallFailed, Heard, Reply
+from parallax.venues.http import Answer, Head, Transport
 from parallax.venues.reasons import read_reasons
-from parallax.venues.transport import AT_ONCE, ConnectingTransport, ExchangeTransport
+from parallax.venues.transport import ExchangeTransport
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of an answer: about 400,000 quotes. More is not read."""
@@ -48,8 +49,8 @@ MAX_WHY: Final = 200
 NOT_MADE: Final = "the connection was not made"
 """Why, when the system says nothing."""
 
-URLS_KEPT: Final = 1_024
-"""Addresses kept ready: making one costs as much as reading an answer, and those of users' lists repeat."""
+HEADS_KEPT: Final = 1_024
+"""Heads of requests kept ready: those of users' lists repeat."""
 
 _TELLING: Final = frozenset((b"age", b"content-encoding", b"date", b"link", b"retry-after"))
 """Headers of an answer that are looked at."""
@@ -74,7 +75,7 @@ class Timeouts:
     send: float = 20.0
 
 
-class _Answer(Struct, frozen=True):
+class _Whole(Struct, frozen=True):
     heard: Heard
     body: bytes
     more: bool
@@ -93,7 +94,7 @@ class ExchangeApi:
         base_url: str,
         api_key: str,
         *,
-        transport: httpx2.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
         timeouts: Timeouts | None = None,
         name: str = "",
     ) -> None:
@@ -105,18 +106,22 @@ class ExchangeApi:
         self._transport = transport or ExchangeTransport(
             self._base, idle_seconds=IDLE_CONNECTION_SECONDS, max_idle=MAX_IDLE_CONNECTIONS
         )
-        named = [
+        named = (
             (b"Host", self._base.netloc),
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"identity"),
             (b"X-Api-Key", self._key),
-        ]
-        self._headers = httpx2.Headers(named)
-        self._sending = httpx2.Headers([*named, (b"Content-Type", b"application/json")])
-        self._address = str(self._base)
-        self._users_url = self._url("/users")
-        self._quotes_url = self._url("/quotes")
-        self._orders_url = self._url("/orders")
+        )
+        path = self._base.raw_path.decode("ascii").rstrip("/")
+
+        def reading(target: str) -> Head:
+            return Head("GET", path + target, named)
+
+        self._reading = lru_cache(HEADS_KEPT)(reading)
+        self._quoting = Head("POST", f"{path}/quotes", named)
+        # At once, as an order has just been checked for the last time.
+        typed = (*named, (b"Content-Type", b"application/json"))
+        self._ordering = Head("POST", f"{path}/orders", typed, at_once=True)
 
     def __repr__(self) -> str:
         return f"<ExchangeApi {self._base}>"
@@ -128,19 +133,19 @@ class ExchangeApi:
     async def users(self) -> Reply[Sequence[User]]:
         """`GET /users`."""
         call = "GET /users"
-        answer = await self._call("GET", call, self._users_url, self._timeouts.users)
+        answer = await self._call(call, self._reading("/users"), self._timeouts.users)
         return _reply(call, answer, wire.read_users, listed=True)
 
     async def request_quote(self) -> Reply[VenueQuote]:
         """`POST /quotes`, without a body."""
         call = "POST /quotes"
-        answer = await self._call("POST", call, self._quotes_url, self._timeouts.quote)
+        answer = await self._call(call, self._quoting, self._timeouts.quote)
         return _reply(call, answer, wire.read_quote)
 
     async def quotes(self) -> Reply[Sequence[VenueQuote]]:
         """`GET /quotes`: all of them."""
         call = "GET /quotes"
-        answer = await self._call("GET", call, self._quotes_url, self._timeouts.quotes)
+        answer = await self._call(call, self._reading("/quotes"), self._timeouts.quotes)
         return await _built(call, _reply(call, answer, wire.quote_shapes, listed=True), wire.quote_from)
 
     async def orders(self, user_id: UserId) -> Reply[Sequence[VenueOrder]]:
@@ -148,8 +153,7 @@ class ExchangeApi:
         call = "GET /users/:id/orders"
         if not is_identifier(user_id):
             raise NotFound("user", user_id)
-        url = self._url(f"/users/{user_id}/orders")
-        answer = await self._call("GET", call, url, self._timeouts.orders)
+        answer = await self._call(call, self._reading(f"/users/{user_id}/orders"), self._timeouts.orders)
         return await _built(call, _reply(call, answer, wire.order_shapes, listed=True), wire.order_from)
 
     async def order(self, venue_order_id: VenueOrderId) -> Reply[VenueOrder]:
@@ -157,7 +161,7 @@ class ExchangeApi:
         call = "GET /orders/:id"
         if not is_identifier(venue_order_id):
             raise NotFound("order", venue_order_id)
-        answer = await self._call("GET", call, self._url(f"/orders/{venue_order_id}"), self._timeouts.order)
+        answer = await self._call(call, self._reading(f"/orders/{venue_order_id}"), self._timeouts.order)
         if answer.heard.status == HTTPStatus.NOT_FOUND:
             return Reply(answer.heard, error=NotFound("order", venue_order_id))
         reply = _reply(call, answer, wire.read_order)
@@ -169,15 +173,14 @@ class ExchangeApi:
         return reply
 
     async def connect(self) -> None:
-        """Have a connection ready for an order, where the transport can."""
-        transport = self._transport
-        if not isinstance(transport, ConnectingTransport) or transport.ready():
+        """Have a connection ready for an order."""
+        if self._transport.ready():
             return None
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
             async with asyncio.timeout(self._timeouts.connect):
-                return await transport.connect()
+                return await self._transport.connect()
         except TimeoutError:
             why = f"no connection within {self._timeouts.connect:g} s"
         except httpx2.ConnectError as error:
@@ -189,42 +192,27 @@ class ExchangeApi:
     async def place_order(self, request: OrderRequest) -> Reply[Outcome]:
         """`POST /orders`: the one request for a quote, its body exactly `request.body`."""
         body = request.body.encode()
-        answer = await self._call("POST", "POST /orders", self._orders_url, self._timeouts.send, body)
+        answer = await self._call("POST /orders", self._ordering, self._timeouts.send, body)
         return Reply(answer.heard, wire.order_outcome(request, answer.heard.status, answer.body))
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._transport.aclose()
 
-    def _url(self, path: str) -> httpx2.URL:
-        return _parsed(self._address + path)
-
-    async def _call(
-        self, method: str, call: str, url: httpx2.URL, timeout: float, body: bytes = b""
-    ) -> _Answer:
+    async def _call(self, call: str, head: Head, timeout: float, body: bytes = b"") -> _Whole:
         """One request and its whole answer. Raises `CallFailed`."""
-        headers = self._sending if body else self._headers
-        if method == "POST":
-            headers = headers.copy()
-            headers["Content-Length"] = str(len(body))
-        request = httpx2.Request(method, url, headers=headers, stream=httpx2.ByteStream(body))
-        if body:  # an order, which has been checked for the last time
-            request.extensions[AT_ONCE] = True
         clock = asyncio.get_running_loop().time
         sent = clock()
         try:
             async with asyncio.timeout(timeout):
-                response = await self._transport.handle_async_request(request)
+                answer = await self._transport.send(head, body)
                 answered = clock()
-                assert isinstance(response.stream, httpx2.AsyncByteStream), (
-                    "an asynchronous transport's answer"
-                )
-                told = _headers(response)
+                told = _headers(answer)
                 try:
-                    limit = MAX_ANSWER if response.status_code in wire.SUCCESS else MAX_REFUSAL
-                    content = await _read(response, response.stream, told, limit)
+                    limit = MAX_ANSWER if answer.status in wire.SUCCESS else MAX_REFUSAL
+                    content = await _read(answer, told, limit)
                 finally:
-                    await response.stream.aclose()
+                    await answer.aclose()
         except TimeoutError:
             failure = CallFailed("timeout", f"{call} was not answered within {timeout:g} s.", clock() - sent)
         except _TooLarge:
@@ -236,22 +224,22 @@ class ExchangeApi:
             words = f"The connection was lost before {call} was answered."
             failure = CallFailed("connection_lost", words, clock() - sent)
         else:
-            return self._answer(response.status_code, told, content, (sent, answered, clock()))
+            return self._whole(answer.status, told, content, (sent, answered, clock()))
         # Raised out here, so that it does not carry the transport's error along, whose request holds the key.
         raise failure
 
     def _unreachable(self, why: str, seconds: float) -> CallFailed:
         return CallFailed("not_connected", f"{self._host} cannot be reached: {why}.", seconds)
 
-    def _answer(
+    def _whole(
         self, status: int, told: dict[bytes, str], content: bytes, times: tuple[float, float, float]
-    ) -> _Answer:
+    ) -> _Whole:
         if status not in wire.SUCCESS and self._key in content:
             content = content.replace(self._key, b"[key]")
         date = None if b"age" in told else told.get(b"date")
         heard = Heard(status, *times, date=date, retry_after=told.get(b"retry-after"))
         more = b"link" in told and 'rel="next"' in told[b"link"].replace("rel=next", 'rel="next"')
-        return _Answer(heard, content, more)
+        return _Whole(heard, content, more)
 
 
 def _why(error: Exception) -> str:
@@ -264,21 +252,21 @@ class _TooLarge(Exception):
     """A success whose body does not end within the bound."""
 
 
-def _headers(response: httpx2.Response) -> dict[bytes, str]:
+def _headers(answer: Answer) -> dict[bytes, str]:
     """The headers of an answer that mean something here, by their names in small letters."""
     told: dict[bytes, str] = {}
-    for name, value in response.headers.raw:
+    for name, value in answer.headers:
         if (known := name.lower()) in _TELLING:
             text = value.decode("latin-1")
             told[known] = f"{told[known]}, {text}" if known in told else text
     return told
 
 
-async def _read(
-    response: httpx2.Response, stream: httpx2.AsyncByteStream, told: dict[bytes, str], limit: int
-) -> bytes:
+async def _read(answer: Answer, told: dict[bytes, str], limit: int) -> bytes:
     """The body. Beyond `limit`, a refusal is cut short and a success is given up."""
-    parts = response.aiter_bytes() if b"content-encoding" in told else stream
+    parts: AsyncIterable[bytes] = answer
+    if b"content-encoding" in told:
+        parts = httpx2.Response(answer.status, headers=list(answer.headers), stream=answer).aiter_bytes()
     content: list[bytes] = []
     size = 0
     async for part in parts:
@@ -291,7 +279,7 @@ async def _read(
     return content[0] if len(content) == 1 else b"".join(content)
 
 
-def _reply(call: str, answer: _Answer, read: Callable[[str, bytes], T], *, listed: bool = False) -> Reply[T]:
+def _reply(call: str, answer: _Whole, read: Callable[[str, bytes], T], *, listed: bool = False) -> Reply[T]:
     """What an answer to anything but an order means."""
     heard = answer.heard
     if heard.status not in wire.SUCCESS:
@@ -330,11 +318,6 @@ def _refusal(call: str, status: int, body: bytes) -> DeskError:
         return VenueUnavailable(f"The exchange failed to answer {call} ({status}).")
     reasons = "; ".join(read_reasons(body).words[:2]) if status >= HTTPStatus.BAD_REQUEST else ""
     return VenueMisbehaved(f"The exchange answered {call} with {status}{': ' if reasons else ''}{reasons}.")
-
-
-@lru_cache(maxsize=URLS_KEPT)
-def _parsed(address: str) -> httpx2.URL:
-    return httpx2.URL(address)
 
 
 def _checked_base(base_url: str) -> httpx2.URL:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 to one exchange over asyncio: the `httpx2` transport for a desk that places many orders.
+"""HTTP/1.1 to one exchange over asyncio: the transport of a desk that places many orders.
 
 `httpx2`'s own transport asks every idle connection's socket at each call whether it still lives, and passes each call
 through four layers that serve other needs (proxies, HTTP/2, several event loops). Of the processor time of an order
@@ -19,11 +19,12 @@ import asyncio
 import select
 import socket
 import ssl
-from abc import ABC, abstractmethod
 from typing import Final, cast
 
 import httptools
 import httpx2
+
+from parallax.venues.http import Answer, Head, Transport
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes that may arrive without any of them being content: heads, interim answers, trailers, the frames of chunks."""
@@ -38,36 +39,18 @@ ADDRESS_SECONDS: Final = 3.0
 """How long each of them is tried while there is another: long enough for a lost packet to be sent again."""
 
 
-AT_ONCE: Final = "at_once"
-"""The extension of a request that must not wait for a connection."""
-
-
-class ConnectingTransport(httpx2.AsyncBaseTransport, ABC):
-    """A transport that can make a connection ahead of the request that will take it."""
-
-    @abstractmethod
-    async def connect(self) -> None:
-        """Make a connection, which the next request takes. Raises `httpx2.ConnectError`."""
-
-    @abstractmethod
-    def ready(self) -> bool:
-        """Whether there is a connection that a request could take now."""
-
-
-class ExchangeTransport(ConnectingTransport):
+class ExchangeTransport(Transport):
     """Calls to the host that `origin` names, over connections that are kept for the next call.
 
     Of them at most `max_idle` are kept, none for longer than `idle_seconds` without a call; how many there are at once
     is bounded by whoever calls. Certificates are verified as `httpx2` does it, unless `tls` says how. Raises
-    `httpx2.ConnectError` when nothing was sent, `httpx2.ReadError` or `httpx2.RemoteProtocolError` when there is no
-    answer or not all of one, and `httpx2.LocalProtocolError` or `httpx2.UnsupportedProtocol`, before anything is sent,
-    for a request that cannot be written or is not for this host.
+    `httpx2.ConnectError` when nothing was sent, and `httpx2.ReadError` or `httpx2.RemoteProtocolError` when there is no
+    answer or not all of one.
     """
 
     def __init__(
         self, origin: httpx2.URL, *, idle_seconds: float, max_idle: int, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._origin = (origin.scheme, origin.host, origin.port)
         self._host = origin.raw_host.decode("ascii")
         self._port = origin.port or (443 if origin.scheme == "https" else 80)
         self._tls: ssl.SSLContext | None = None
@@ -83,30 +66,19 @@ class ExchangeTransport(ConnectingTransport):
     def ready(self) -> bool:
         return self._pool.ready()
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request, once; return when the head of its answer is there.
-
-        With the extension `AT_ONCE` it leaves in this very step, over a connection that is ready, or fails.
-        """
-        url = request.url
-        if (url.scheme, url.host, url.port) != self._origin:
-            raise httpx2.UnsupportedProtocol("this transport serves another host")
-        assert isinstance(request.stream, httpx2.AsyncByteStream), (
-            "an asynchronous transport is given such a body"
-        )
-        written = _written(request, b"".join([part async for part in request.stream]))
+    async def send(self, head: Head, body: bytes = b"") -> Answer:
         connection = self._pool.take()
         if connection is None:
-            if AT_ONCE in request.extensions:
+            if head.at_once:
                 raise httpx2.ConnectError("the connection was closed")
             connection = await self._connect()
-        answer = connection.send(written, bodiless=request.method == "HEAD")
+        answer = connection.send(head.written(body), bodiless=head.method == "HEAD")
         try:
             await answer.begun()
         except BaseException:
             connection.abort()
             raise
-        return httpx2.Response(answer.status, headers=answer.headers, stream=answer)
+        return answer
 
     async def aclose(self) -> None:
         """Close every connection; calls under way get an error."""
@@ -242,7 +214,7 @@ class _Connection(asyncio.Protocol):
         self._closed = False
         self._poll = select.poll()
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: _Answer | None = None
+        self._answer: _Arriving | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._without_content = 0
         self._reusable = False
@@ -259,11 +231,11 @@ class _Connection(asyncio.Protocol):
         moment: what the loop has not been told yet is asked of the socket."""
         return self.open and not self._poll.poll(0)
 
-    def send(self, request: bytes, *, bodiless: bool) -> _Answer:
+    def send(self, request: bytes, *, bodiless: bool) -> _Arriving:
         """Write a request. Its answer has no body if it is to be `bodiless`, whatever its head says."""
         assert self._transport is not None, "a connection is used once it is made"
         assert self._answer is None, "one call at a time"
-        self._answer = _Answer(self, bodiless=bodiless)
+        self._answer = _Arriving(self, bodiless=bodiless)
         self._headers = []
         self._without_content = 0
         self._reusable = self._surplus = False
@@ -363,17 +335,16 @@ class _Connection(asyncio.Protocol):
             self._answer.finish()
 
 
-class _Answer(httpx2.AsyncByteStream):
+class _Arriving(Answer):
     """The answer to one call, as it arrives. It is read by one reader, once."""
 
     def __init__(self, connection: _Connection, *, bodiless: bool) -> None:
+        super().__init__(0, ())
         self._connection = connection
         self._parts: list[bytes] = []
         self._failure: httpx2.TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.bodiless = bodiless
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
         self.until_end = False
         """Whether its head names no length: then it ends where the connection does."""
         self.unread = 0
@@ -386,7 +357,7 @@ class _Answer(httpx2.AsyncByteStream):
         while not self.status:
             await self._more()
 
-    def __aiter__(self) -> _Answer:
+    def __aiter__(self) -> _Arriving:
         return self
 
     async def __anext__(self) -> bytes:
@@ -439,24 +410,3 @@ class _Answer(httpx2.AsyncByteStream):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def _written(request: httpx2.Request, body: bytes) -> bytes:
-    """A request as it goes over the wire. Its length is checked against its body: an exchange that is told another one
-    would take the rest for a request of its own, or wait for it."""
-    head = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)]
-    told = b"0"
-    for name, value in request.headers.raw:
-        head.append(b"%b: %b\r\n" % (name, value))
-        lower = name.lower()
-        if lower == b"content-length":
-            told = value
-        elif lower == b"transfer-encoding":
-            raise httpx2.LocalProtocolError("a request is sent with its length")
-    lines = len(head)
-    text = b"".join(head)
-    if text.count(b"\r\n") != lines or text.count(b"\n") != lines or text.count(b"\r") != lines:
-        raise httpx2.LocalProtocolError("a header of the request holds the end of a line")
-    if told != b"%d" % len(body):
-        raise httpx2.LocalProtocolError("the request's body has another length than its head says")
-    return b"%b\r\n%b" % (text, body)

@@ -45,6 +45,8 @@ def test_history_leaves_memory_and_is_still_there(play: Play, monkeypatch: pytes
         await asyncio.sleep(1200)
         assert len(desk.books.quotes) == 3
         assert len(desk.books.orders) == 2
+        page = await desk.past_quotes(0, 2)
+        assert (len(page.items), page.total, page.next_offset) == (2, 7, 2)
         quote, order = placed[0]
         assert (await desk.order(order.id, ONE)).state is OrderState.COMPLETED
         with pytest.raises(QuoteTaken):

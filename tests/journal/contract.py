@@ -305,6 +305,7 @@ class JournalContract:
         snapshot = (await opened(bounds=small)).snapshot
         assert [order.id for order in snapshot.orders] == ["live", "o4", "o5"]
         assert [one.id for one in snapshot.quotes] == ["old-live", "q3", "q4", "q5"]
+        assert snapshot.quotes_ever == 8
         assert [one.id for one in snapshot.incidents] == ["i0", "i1", "i2", "i3"]
 
     async def test_a_pause_outlives_a_restart_until_it_is_lifted(self, opened: Open) -> None:

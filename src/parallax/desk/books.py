@@ -13,6 +13,7 @@ from typing import Final
 
 from parallax.desk.registry import Key, Registry, Value
 from parallax.domain.entities import QUOTE_VALIDITY, Incident, Order, Pause, Quote, User
+from parallax.domain.facts import QuoteIssued, QuotesListed
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
 from parallax.domain.state import Change
 from parallax.domain.transitions import QuoteState
@@ -39,6 +40,8 @@ class Books:
         self.orders: Registry[OrderId, Order] = Registry()
         self.incidents: Registry[IncidentId, Incident] = Registry()
         self.pause: Pause | None = None
+        self.quotes_ever = 0
+        """How many quotes have become known in all, those that only the journal holds by now among them."""
         # The number tells quotes of one moment apart: venues write times to the second.
         self._quotes_by_time: list[tuple[datetime, int, QuoteId]] = []
         self._quotes_seen = 0
@@ -127,9 +130,12 @@ class Books:
         for incident in snapshot.incidents:
             self.incidents.add(incident.id, incident)
         self.pause = snapshot.pause
+        self.quotes_ever = snapshot.quotes_ever
 
     def put(self, change: Change) -> None:
         """Take over what a durable fact has changed."""
+        if isinstance(change.fact, QuoteIssued | QuotesListed):
+            self.quotes_ever += len(change.listed) or 1
         if (user := change.user) is not None:
             _upsert(self.users, user.id, user)
         if (quote := change.quote) is not None and _upsert(self.quotes, quote.id, quote):

@@ -247,8 +247,8 @@ class Desk:
         self._venue.avoided("cache")
         held = self.books.newest_quotes(limit, offset)
         if len(held) == limit:
-            total = max(len(self.books.quotes), offset + limit)
-            return QuotePage(held, total, offset + limit)
+            total, end = self.books.quotes_ever, offset + limit
+            return QuotePage(held, total, end if end < total else None)
         return await self._journal.quotes(offset, limit)
 
     # Orders

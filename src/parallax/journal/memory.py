@@ -340,6 +340,7 @@ class MemoryJournal:
             live,
             [one for at, one in enumerate(incidents) if at >= recent or one.resolved_at is None],
             state.pause,
+            len(quotes),
         )
 
     def _readable(self) -> None:

@@ -88,6 +88,7 @@ def snapshot(db: sqlite3.Connection, position: int, bounds: SnapshotBounds) -> S
     """What is live."""
     orders = _live_orders(db, bounds)
     pause = db.execute(f"SELECT {_PAUSES} FROM pause").fetchone()
+    (quotes_ever,) = db.execute("SELECT coalesce(max(number), 0) FROM quotes").fetchone()
     return Snapshot(
         position,
         [rows.user_of(row) for row in db.execute(f"SELECT {_USERS} FROM users ORDER BY number")],
@@ -95,6 +96,7 @@ def snapshot(db: sqlite3.Connection, position: int, bounds: SnapshotBounds) -> S
         orders,
         _live_incidents(db, bounds),
         None if pause is None else rows.pause_of(pause),
+        quotes_ever,
     )
 
 

@@ -101,6 +101,8 @@ class Snapshot:
     orders: Sequence[Order] = ()
     incidents: Sequence[Incident] = ()
     pause: Pause | None = None
+    quotes_ever: int = 0
+    """How many quotes have become known in all."""
 
 
 class OrderSort(StrEnum):

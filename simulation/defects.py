@@ -40,7 +40,7 @@ from parallax.domain.facts import (
 from parallax.domain.money import Money, Rate
 from parallax.domain.transitions import ORDER_STEPS, QUOTE_FACTS, QUOTE_STEPS, OrderState, QuoteState
 from parallax.journal import memory
-from parallax.ports.venue import OrderRequest, Outcome, Purpose, Refused, Unknown, VenueOrderStatus
+from parallax.ports.venue import OrderRequest, Outcome, Purpose, Refused, Unknown, VenueOrderStatus, VenueTime
 from parallax.venues import wire
 from parallax.venues.api import CallFailed
 from parallax.venues.clock import VenueClockEstimate
@@ -259,8 +259,9 @@ def _cancelled_caller(stack: ExitStack) -> None:
 
 @_defect("a quote's end is judged by this machine's clock")
 def _local_clock(stack: ExitStack) -> None:
-    _swap(stack, VenueClockEstimate, "now", lambda self: self._clock.now())
-    _swap(stack, VenueClockEstimate, "uncertainty", timedelta(seconds=0.1))
+    _swap(
+        stack, VenueClockEstimate, "read", lambda self: VenueTime(self._clock.now(), timedelta(seconds=0.1))
+    )
 
 
 # Absence

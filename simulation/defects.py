@@ -259,9 +259,10 @@ def _cancelled_caller(stack: ExitStack) -> None:
 
 @_defect("a quote's end is judged by this machine's clock")
 def _local_clock(stack: ExitStack) -> None:
-    _swap(
-        stack, VenueClockEstimate, "read", lambda self: VenueTime(self._clock.now(), timedelta(seconds=0.1))
-    )
+    def read(self: VenueClockEstimate) -> VenueTime:
+        return VenueTime(self._clock.now(), timedelta(seconds=0.1))
+
+    _swap(stack, VenueClockEstimate, "read", read)
 
 
 # Absence

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from parallax.web.api import wire
 from parallax.web.api.wire import MAX_BODY
 from tests.api.support import HOST, USER, Got, World
 
@@ -125,7 +124,7 @@ async def test_a_body_that_is_announced_too_large_is_not_waited_for(world: World
 async def test_a_body_that_does_not_arrive_is_not_waited_for_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(world.api._patience, "seconds", 0.05)
     pieces = [b'{"quote_id":']
 
     async def receive() -> Message:

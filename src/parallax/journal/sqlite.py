@@ -114,6 +114,7 @@ class SqliteJournal:
         self._rate = 0.0
         self._last_commit = 0.0
         self._bell = _Bell()
+        self._lingering = False
         self._failed: JournalFailed | None = None
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -142,10 +143,17 @@ class SqliteJournal:
 
     def append_later(self, changes: Sequence[Change]) -> asyncio.Future[Sequence[Recorded]]:
         """Queue a batch for the next commit, whoever it is made for."""
-        return self._append(changes, lambda: asyncio.get_running_loop().call_later(LINGER, self._ring_if_due))
+        return self._append(changes, self._ring_later)
+
+    def _ring_later(self) -> None:
+        """Wake the writer when what lingers must not any longer; the first of it waits the longest."""
+        if not self._lingering:
+            self._lingering = True
+            asyncio.get_running_loop().call_later(LINGER, self._ring_if_due)
 
     def _ring_if_due(self) -> None:
         """Wake the writer for what has lingered, unless another commit has taken it along."""
+        self._lingering = False
         if self._writes:
             self._bell.ring()
 

@@ -20,6 +20,7 @@ from msgspec import Struct
 from parallax.domain.entities import User
 from parallax.domain.errors import DeskError, NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
 from parallax.domain.identity import UserId, VenueOrderId, is_identifier
+from parallax.ports.time_limit import TimeLimit
 from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
 from parallax.venues import wire
 from parallax.venues.api import CallFailed, Heard, Reply
@@ -75,6 +76,31 @@ class Timeouts:
     send: float = 20.0
 
 
+class _Limits:
+    """The time-outs, each for all calls of its kind."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.users = TimeLimit(timeouts.users)
+        self.quote = TimeLimit(timeouts.quote)
+        self.quotes = TimeLimit(timeouts.quotes)
+        self.orders = TimeLimit(timeouts.orders)
+        self.order = TimeLimit(timeouts.order)
+        self.connect = TimeLimit(timeouts.connect)
+        self.send = TimeLimit(timeouts.send)
+
+    def close(self) -> None:
+        for limit in (
+            self.users,
+            self.quote,
+            self.quotes,
+            self.orders,
+            self.order,
+            self.connect,
+            self.send,
+        ):
+            limit.close()
+
+
 class _Whole(Struct, frozen=True):
     heard: Heard
     body: bytes
@@ -102,7 +128,7 @@ class ExchangeApi:
         self._key = _checked_key(api_key)
         self._host = self._base.netloc.decode("ascii")
         self._name = name or self._host
-        self._timeouts = timeouts or Timeouts()
+        self._limits = _Limits(timeouts or Timeouts())
         self._transport = transport or ExchangeTransport(
             self._base, idle_seconds=IDLE_CONNECTION_SECONDS, max_idle=MAX_IDLE_CONNECTIONS
         )
@@ -133,19 +159,19 @@ class ExchangeApi:
     async def users(self) -> Reply[Sequence[User]]:
         """`GET /users`."""
         call = "GET /users"
-        answer = await self._call(call, self._reading("/users"), self._timeouts.users)
+        answer = await self._call(call, self._reading("/users"), self._limits.users)
         return _reply(call, answer, wire.read_users, listed=True)
 
     async def request_quote(self) -> Reply[VenueQuote]:
         """`POST /quotes`, without a body."""
         call = "POST /quotes"
-        answer = await self._call(call, self._quoting, self._timeouts.quote)
+        answer = await self._call(call, self._quoting, self._limits.quote)
         return _reply(call, answer, wire.read_quote)
 
     async def quotes(self) -> Reply[Sequence[VenueQuote]]:
         """`GET /quotes`: all of them."""
         call = "GET /quotes"
-        answer = await self._call(call, self._reading("/quotes"), self._timeouts.quotes)
+        answer = await self._call(call, self._reading("/quotes"), self._limits.quotes)
         return await _built(call, _reply(call, answer, wire.quote_shapes, listed=True), wire.quote_from)
 
     async def orders(self, user_id: UserId) -> Reply[Sequence[VenueOrder]]:
@@ -153,7 +179,7 @@ class ExchangeApi:
         call = "GET /users/:id/orders"
         if not is_identifier(user_id):
             raise NotFound("user", user_id)
-        answer = await self._call(call, self._reading(f"/users/{user_id}/orders"), self._timeouts.orders)
+        answer = await self._call(call, self._reading(f"/users/{user_id}/orders"), self._limits.orders)
         return await _built(call, _reply(call, answer, wire.order_shapes, listed=True), wire.order_from)
 
     async def order(self, venue_order_id: VenueOrderId) -> Reply[VenueOrder]:
@@ -161,7 +187,7 @@ class ExchangeApi:
         call = "GET /orders/:id"
         if not is_identifier(venue_order_id):
             raise NotFound("order", venue_order_id)
-        answer = await self._call(call, self._reading(f"/orders/{venue_order_id}"), self._timeouts.order)
+        answer = await self._call(call, self._reading(f"/orders/{venue_order_id}"), self._limits.order)
         if answer.heard.status == HTTPStatus.NOT_FOUND:
             return Reply(answer.heard, error=NotFound("order", venue_order_id))
         reply = _reply(call, answer, wire.read_order)
@@ -179,10 +205,10 @@ class ExchangeApi:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            async with asyncio.timeout(self._timeouts.connect):
+            with self._limits.connect():
                 return await self._transport.connect()
         except TimeoutError:
-            why = f"no connection within {self._timeouts.connect:g} s"
+            why = f"no connection within {self._limits.connect.seconds:g} s"
         except httpx2.ConnectError as error:
             why = _why(error)
         except Exception:  # noqa: BLE001 - whatever a transport raises, nothing was sent
@@ -192,29 +218,32 @@ class ExchangeApi:
     async def place_order(self, request: OrderRequest) -> Reply[Outcome]:
         """`POST /orders`: the one request for a quote, its body exactly `request.body`."""
         body = request.body.encode()
-        answer = await self._call("POST /orders", self._ordering, self._timeouts.send, body)
+        answer = await self._call("POST /orders", self._ordering, self._limits.send, body)
         return Reply(answer.heard, wire.order_outcome(request, answer.heard.status, answer.body))
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._transport.aclose()
+        self._limits.close()
 
-    async def _call(self, call: str, head: Head, timeout: float, body: bytes = b"") -> _Whole:
+    async def _call(self, call: str, head: Head, limit: TimeLimit, body: bytes = b"") -> _Whole:
         """One request and its whole answer. Raises `CallFailed`."""
         clock = asyncio.get_running_loop().time
         sent = clock()
         try:
-            async with asyncio.timeout(timeout):
+            with limit():
                 answer = await self._transport.send(head, body)
                 answered = clock()
                 told = _headers(answer)
                 try:
-                    limit = MAX_ANSWER if answer.status in wire.SUCCESS else MAX_REFUSAL
-                    content = await _read(answer, told, limit)
+                    most = MAX_ANSWER if answer.status in wire.SUCCESS else MAX_REFUSAL
+                    content = await _read(answer, told, most)
                 finally:
                     await answer.aclose()
         except TimeoutError:
-            failure = CallFailed("timeout", f"{call} was not answered within {timeout:g} s.", clock() - sent)
+            failure = CallFailed(
+                "timeout", f"{call} was not answered within {limit.seconds:g} s.", clock() - sent
+            )
         except _TooLarge:
             words = f"The exchange's answer to {call} is larger than {MAX_ANSWER // 2**20} MiB."
             failure = CallFailed("answer_too_large", words, clock() - sent)

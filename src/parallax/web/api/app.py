@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError
+from parallax.ports.time_limit import TimeLimit
 from parallax.web.api import openapi
 from parallax.web.api.docs import Documentation
 from parallax.web.api.door import ALWAYS, Door
@@ -25,7 +26,7 @@ from parallax.web.api.operations import OPERATIONS
 from parallax.web.api.orders import Orders
 from parallax.web.api.overview import Overview
 from parallax.web.api.quotes import Quotes
-from parallax.web.api.wire import PROBLEM, Answer, ClientGone, Headers, Reply, Request, encode
+from parallax.web.api.wire import BODY_SECONDS, PROBLEM, Answer, ClientGone, Headers, Reply, Request, encode
 from parallax.web.site import Site
 
 ROOT: Final = "/api"
@@ -67,6 +68,7 @@ class Api:
             "getDescription": openapi.serve,
             "readDocumentation": documentation.serve,
         }
+        self._patience = TimeLimit(BODY_SECONDS)
         self._door = Door(hosts, allowed_origins)
         self._routes = _Routes(
             [
@@ -84,7 +86,7 @@ class Api:
         if scope["type"] != "http":
             await _turn_away(scope, send)
             return
-        request = Request.of(scope, receive, ROOT)
+        request = Request.of(scope, receive, ROOT, self._patience)
         extra = ALWAYS
         try:
             extra = self._door.check(request)

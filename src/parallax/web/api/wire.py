@@ -5,7 +5,6 @@ A handler takes a `Request` and returns a `Reply`: an `Answer` of known bytes, o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
+from parallax.ports.time_limit import TimeLimit
 from parallax.web.api.errors import ApiError
 from parallax.web.guard import BodyTooLarge
 
@@ -51,20 +51,21 @@ class ClientGone(Exception):
 
 
 class Request(Struct):
-    """One call. `path` is below the API's root, `target` the id in it, if any."""
+    """One call. `path` is below the API's root, `target` the id in it, if any; `patience` is for its body."""
 
     method: str
     path: str
     query: bytes
     headers: dict[bytes, bytes]
     receive: Receive
+    patience: TimeLimit
     target: str = ""
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive, root: str) -> Request:
+    def of(cls, scope: Scope, receive: Receive, root: str, patience: TimeLimit) -> Request:
         """The request of an ASGI call below `root`. A base URL that was set with a slash at its end doubles it."""
         path = "/" + scope["path"][len(root) :].lstrip("/")
-        return cls(scope["method"], path, scope["query_string"], dict(scope["headers"]), receive)
+        return cls(scope["method"], path, scope["query_string"], dict(scope["headers"]), receive, patience)
 
     def text(self, header: bytes) -> str | None:
         """A header's value (lowercase name), or None without it."""
@@ -82,7 +83,7 @@ class Request(Struct):
         if not announced.isdigit() or len(announced) > MAX_LENGTH_DIGITS or int(announced) > MAX_BODY:
             raise _too_large()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            with self.patience():
                 message = await self.receive()
                 body: bytes = message.get("body", b"")
                 while (
@@ -93,7 +94,7 @@ class Request(Struct):
         except BodyTooLarge:
             raise _too_large() from None
         except TimeoutError:
-            words = f"The body did not arrive within {BODY_SECONDS:.0f} seconds; nothing was done."
+            words = f"The body did not arrive within {self.patience.seconds:.0f} seconds; nothing was done."
             raise ApiError("body_late", words, {"body": [words]}, headers=_CLOSING) from None
         if message["type"] == "http.disconnect":
             raise ClientGone

@@ -1,1 +1,2 @@
-"""What the desk needs of the outside, as protocols: a clock, a venue, a journal. Adapters stand elsewhere."""
+"""What the desk needs of the outside, as protocols: a clock, a venue, a journal. Adapters stand elsewhere; what they and
+the ways in use alike to limit how long they wait is here too."""

@@ -10,7 +10,7 @@ that connection is chosen. Before that nothing has left, and there is nothing to
 written a second time, whatever becomes of the connection. An answer is whole or an error, never the part that came.
 
 Not here, on purpose: redirects, cookies, proxies, retries, pipelining, HTTP/2. Time is the caller's to limit
-(`asyncio.timeout`): a call that is cancelled closes its connection, so that no other call reads its answer.
+(`TimeLimit`): a call that is cancelled closes its connection, so that no other call reads its answer.
 """
 
 from __future__ import annotations

@@ -328,7 +328,7 @@ class NetworkWorld:
     def arrived(self, call: Sent, answer: Answer) -> None:
         """The desk has got an answer: note what it was shown."""
         if answer.status < 500 and not answer.cut and any(name == b"date" for name, _ in answer.headers):
-            self._witness.time_told = max(self._witness.time_told, call.asked)
+            self._witness.times_told.append((call.asked, self.loop.time() - call.asked))
         if self._witness.keep_story:
             cut = " (cut off)" if answer.cut else ""
             self._witness.tell(call.process, f"hears {answer.status} to {call}{cut}")

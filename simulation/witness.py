@@ -70,8 +70,8 @@ class Witness:
     lists: list[ListShown] = field(default_factory=list[ListShown])
     venue_skews: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     """(since, seconds): how far the venue's clock was ahead of the true time."""
-    time_told: float = 0.0
-    """When the latest of the requests left whose answer has told the desk the venue's time."""
+    times_told: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """Of answers that told the venue's time: when they were asked for, and how long they took."""
     minds_changed: dict[str, str] = field(default_factory=dict[str, str])
     """Orders that un-settled at the venue, and what they say now."""
     answers: dict[str, str] = field(default_factory=dict[str, str])
@@ -122,9 +122,17 @@ class Witness:
         return total
 
     def unheard(self, at: float) -> float:
-        """By how many seconds the venue's clock was set without the desk having had the time to notice: within three
-        minutes, or since it was last told the venue's time, where every answer failed for longer."""
-        return self.jumped_between(min(at - 180.0, self.time_told), self.time())
+        """By how many seconds a desk may be wrong about the venue's clock because that was set: within three minutes by
+        all of it; afterwards by what the quickest answer took that was asked for since, as none tells more exactly."""
+        total, before = 0.0, None
+        for since, seconds in self.venue_skews:
+            if before is not None and since <= self.time():
+                by = abs(seconds - before)
+                if since < at - 180.0:
+                    by = min([by, *(took for asked, took in self.times_told if asked > since)])
+                total += by
+            before = seconds
+        return total
 
     @property
     def fingerprint(self) -> str:

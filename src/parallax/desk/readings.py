@@ -142,8 +142,8 @@ class Readings:
         await self._recall(telling)
         # The answer itself has told the venue's time, so the beginning is reckoned back from now (rule 8).
         elapsed = timedelta(seconds=loop.time() - began)
-        now, uncertainty = self._venue.clock.now(), self._venue.clock.uncertainty
-        earliest, latest = now - uncertainty - elapsed, now + uncertainty
+        time = self._venue.clock.read()
+        earliest, latest = time.now - time.uncertainty - elapsed, time.now + time.uncertainty
         seen_pending = self._seen_pending.get(user_id, {})
         read = OrdersList(user_id, telling, len(listed), began_at, began, earliest, latest, seen_pending)
         written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))

@@ -212,8 +212,9 @@ class Tracker:
         if misses == 0:
             return last + FIRST_UNKNOWN_LOOK
         assert order.conclusive_after is not None, "an unknown order says from when absence counts"
-        uncertainty = self._venue.clock.uncertainty.total_seconds()
-        until_proof = (order.conclusive_after - self._venue.clock.now()).total_seconds() + uncertainty
+        time = self._venue.clock.read()
+        uncertainty = time.uncertainty.total_seconds()
+        until_proof = (order.conclusive_after - time.now).total_seconds() + uncertainty
         if until_proof <= 0:
             return ended + READ_SPACING.total_seconds() + 2 * uncertainty if order.absences else last
         return min(last + min(2.0**misses, LONGEST_UNKNOWN_GAP), now + until_proof + 0.1)

@@ -53,7 +53,7 @@ class QuoteIssued(Struct, frozen=True):
 
 
 class ListedQuote(Struct, frozen=True, gc=False):
-    """A quote as the venue listed it. A `Struct`, as a quote is: a list has very many."""
+    """A quote as the venue listed it. Out of the garbage collector's sight, as a quote is: a list has very many."""
 
     quote_id: QuoteId
     rate: str

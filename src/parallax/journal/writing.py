@@ -239,11 +239,10 @@ def remember(db: sqlite3.Connection, answer: Remembered) -> None:
 
 
 def _insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[rows.Row]) -> None:
-    if len(values) == 1:  # as a lone order has it
-        db.execute(_inserting(table, columns, 1), values[0])
-        return
     for size, part in _chunked(values):
-        db.execute(_inserting(table, columns, size), tuple(chain.from_iterable(part)))
+        db.execute(
+            _inserting(table, columns, size), part[0] if size == 1 else tuple(chain.from_iterable(part))
+        )
 
 
 def _move(

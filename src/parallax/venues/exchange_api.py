@@ -89,15 +89,7 @@ class _Limits:
         self.send = TimeLimit(timeouts.send)
 
     def close(self) -> None:
-        for limit in (
-            self.users,
-            self.quote,
-            self.quotes,
-            self.orders,
-            self.order,
-            self.connect,
-            self.send,
-        ):
+        for limit in vars(self).values():
             limit.close()
 
 

@@ -96,7 +96,7 @@ async def _fields(site: Site) -> dict[str, Any]:
         "now": desk.now(),
         "started_at": desk.started_at,
         "position": desk.position,
-        "live_quotes": desk.books.young_count(desk.venue_now()),
+        "quotes_in_time": desk.books.young_count(desk.venue_now()),
         "quotes_held": len(desk.books.quotes),
         "orders_held": len(desk.books.orders),
         "viewers": desk.feed.listeners,

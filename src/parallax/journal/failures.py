@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from parallax.domain.errors import JournalFailed
+from parallax.journal.judging import DoesNotFollow
 from parallax.journal.rows import Damaged
 from parallax.journal.schema import Unsuitable
-from parallax.journal.writing import DoesNotFollow
 
 _READ_ONLY: Final = "The journal {path} is read-only: allow this user to write to the file and its directory."
 

@@ -25,16 +25,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import DeskError, IllegalTransition, JournalFailed, QuoteTaken
 from parallax.domain.facts import Fact, OrderClaimed, OrderCompleted, OrderFailed, OrdersRead
 from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change, State, fold
-from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS, OrderState
+from parallax.domain.transitions import OrderState, QuoteState
 from parallax.journal import copies
 from parallax.journal.disks import Disk, Entry, MemoryDisk
+from parallax.journal.judging import Ahead, DoesNotFollow, Holder
 from parallax.journal.queries import LONGEST_TEXT, amount_in, next_offset
 from parallax.journal.rows import LETS_GO, amount_key
 from parallax.journal.store import Batch, Store
@@ -67,21 +68,23 @@ class _Write(Struct, eq=False):
     answer: Remembered | None = None
 
 
-class _Ahead(Struct, eq=False):
-    """What the commit being prepared makes of the durable state, as far as the next fact must know."""
+class _Durable:
+    """What is on the disk, as the judge of what may follow wants to know it."""
 
-    orders: dict[OrderId, Order] = field(default_factory=dict[OrderId, Order])
-    quotes: dict[QuoteId, Quote] = field(default_factory=dict[QuoteId, Quote])
-    held: dict[QuoteId, Order | None] = field(default_factory=dict[QuoteId, Order | None])
+    def __init__(self) -> None:
+        self.state = State()
+        self.holders: dict[QuoteId, Holder | None] = {}
 
-    def take(self, other: _Ahead) -> None:
-        self.orders.update(other.orders)
-        self.quotes.update(other.quotes)
-        self.held.update(other.held)
+    def order(self, order_id: OrderId) -> OrderState | None:
+        order = self.state.orders.get(order_id)
+        return None if order is None else order.state
 
+    def quote(self, quote_id: QuoteId) -> QuoteState | None:
+        quote = self.state.quotes.get(quote_id)
+        return None if quote is None else quote.state
 
-class _DoesNotFollow(Exception):
-    """A change whose entity was not in a state that the fact may follow."""
+    def holder(self, quote_id: QuoteId) -> Holder | None:
+        return self.holders.get(quote_id)
 
 
 class MemoryJournal:
@@ -97,8 +100,8 @@ class MemoryJournal:
         self._disk: Disk = disk or MemoryDisk()
         self._hashed = hashed
         self._bounds = bounds or SnapshotBounds()
-        self._state = State()
-        self._held: dict[QuoteId, Order | None] = {}
+        self._durable = _Durable()
+        self._state = self._durable.state
         self._facts: list[Fact] = []
         self._records: list[bytes] = []
         self._links: list[bytes] = []
@@ -180,13 +183,13 @@ class MemoryJournal:
 
     def _commit(self) -> None:
         group, self._queue = self._queue, []
-        ahead = _Ahead()
+        ahead = Ahead(self._durable)
         entries: list[Entry] = []
         outcomes: list[Sequence[Recorded] | QuoteTaken] = []
         position, head = len(self._facts), self._links[-1] if self._links else GENESIS
         try:
             for write in group:
-                taken = self._judge(write, ahead) if _moves_anything(write) else None
+                taken = ahead.take(write.changes) if _moves_anything(write) else None
                 if taken is not None:
                     outcomes.append(taken)
                     continue
@@ -203,48 +206,15 @@ class MemoryJournal:
                 if write.answer is not None:
                     entries.append(write.answer)
                 outcomes.append(recorded)
-            self._disk.sync(entries, lambda: self._durable(group, outcomes))
-        except _DoesNotFollow as error:
+            self._disk.sync(entries, lambda: self._deliver(group, outcomes))
+        except DoesNotFollow as error:
             self._give_up(group, f"The journal in memory was asked to record what does not follow: {error}.")
         except OSError as error:
             self._give_up(group, f"The disk failed under the journal in memory: {error.strerror}.")
         else:
             self._under_way = True
 
-    def _judge(self, write: _Write, ahead: _Ahead) -> QuoteTaken | None:
-        """Whether a batch may be written after everything before it: every step is one of the tables', and no
-        claim meets another."""
-        own = _Ahead()
-
-        def order(order_id: OrderId) -> Order | None:
-            return own.orders.get(order_id) or ahead.orders.get(order_id) or self._state.orders.get(order_id)
-
-        def quote(quote_id: QuoteId) -> Quote | None:
-            return own.quotes.get(quote_id) or ahead.quotes.get(quote_id) or self._state.quotes.get(quote_id)
-
-        for change in write.changes:
-            kind = type(change.fact)
-            if (after := change.order) is not None:
-                holder = _first(after.quote_id, own.held, ahead.held, self._held)
-                if kind is OrderClaimed and holder is not None and holder.id != after.id:
-                    return QuoteTaken(holder.id, holder.by)
-                before = order(after.id)
-                if (before.state if before else None, kind) not in ORDER_STEPS:
-                    raise _DoesNotFollow(f"{kind.__name__} of order {after.id}")
-                own.orders[after.id] = after
-                if kind is OrderClaimed:
-                    own.held[after.quote_id] = after
-                elif after.by and after.state in LETS_GO:
-                    own.held[after.quote_id] = None
-            for moved in (change.quote,) if change.quote else change.listed:
-                was = quote(moved.id)
-                if (was.state if was else None, kind) not in QUOTE_STEPS:
-                    raise _DoesNotFollow(f"{kind.__name__} on quote {moved.id}")
-                own.quotes[moved.id] = moved
-        ahead.take(own)
-        return None
-
-    def _durable(self, group: list[_Write], outcomes: list[Sequence[Recorded] | QuoteTaken]) -> None:
+    def _deliver(self, group: list[_Write], outcomes: list[Sequence[Recorded] | QuoteTaken]) -> None:
         """The disk has it: apply, tell the sink, then everybody who waits, and begin the next."""
         self._under_way = False
         told: list[Recorded] = []
@@ -304,9 +274,9 @@ class MemoryJournal:
             self._of_order.setdefault(order_id, []).append(number)
         if (order := change.order) is not None:
             if isinstance(fact, OrderClaimed):
-                self._held[order.quote_id] = order
+                self._durable.holders[order.quote_id] = Holder(order.id, order.by)
             elif order.by and order.state in LETS_GO:
-                self._held[order.quote_id] = None
+                self._durable.holders[order.quote_id] = None
             if isinstance(fact, OrderCompleted | OrderFailed):
                 self._not_before[order.id] = fact.not_before
         elif isinstance(fact, OrdersRead):
@@ -496,14 +466,6 @@ def _later(future: asyncio.Future[Any], error: JournalFailed) -> None:
             future.set_exception(error)
 
     asyncio.get_running_loop().call_soon(fail)
-
-
-def _first(key: QuoteId, *maps: dict[QuoteId, Order | None]) -> Order | None:
-    """What the first map that knows the key says."""
-    for one in maps:
-        if key in one:
-            return one[key]
-    return None
 
 
 def _matches(order: Order, query: OrderQuery) -> bool:

@@ -68,6 +68,12 @@ MAX_YIELDS: Final = 3
 YIELD_STEPS: Final = 2_000
 """SQLite's own steps between two looks for a waiting claim during a read: well under a millisecond."""
 
+IDLE: Final = 0.02
+"""Seconds without anything to do after which the tables follow the facts: longer than an order waits for the venue."""
+
+MANY_BEHIND: Final = 256
+"""Facts about orders that the tables are behind at most before they follow: a few milliseconds of work."""
+
 ORPHAN_CHECK: Final = 1.0
 """Seconds between two looks whether the program is still there: a writer left behind must not keep it from ending."""
 
@@ -81,6 +87,8 @@ class _Write(Struct, eq=False):
 class _Read:
     work: Callable[[Store], Any]
     future: asyncio.Future[Any]
+    patient: bool = False
+    """Whether it lets commits in by itself, and minds what it is shown."""
     yields: int = 0
 
 
@@ -272,8 +280,7 @@ class SqliteJournal:
         elif len(self._reads) >= MAX_QUEUED_READS:
             self._later(future, JournalFailed(f"Too many reads of the journal {self.path} wait; try again."))
         else:
-            # A patient read lets commits in by itself.
-            self._reads.append(_Read(work, future, MAX_YIELDS if patient else 0))
+            self._reads.append(_Read(work, future, patient))
             self._bell.ring()
         return future
 
@@ -329,20 +336,25 @@ class SqliteJournal:
             return
         self._call(_resolve, opened, snapshot)
         try:
-            self._serve()
+            self._serve(store)
         finally:
             store.close()
             self._end()
 
-    def _serve(self) -> None:
+    def _serve(self, store: Store) -> None:
         while True:
-            rung = self._bell.wait(ORPHAN_CHECK)
+            following = store.behind and self._failed is None
+            rung = self._bell.wait(IDLE if following else ORPHAN_CHECK)
             # Looked at before the queues are emptied: what was queued before the end is then written.
             ending = self._closing or not (rung or threading.main_thread().is_alive())
             while self._writes or self._reads:
                 self._gather()
                 self._commit()
                 self._read()
+                if store.behind >= MANY_BEHIND:
+                    self._follow()
+            if not rung:
+                self._follow()
             if ending:
                 return
 
@@ -385,6 +397,15 @@ class SqliteJournal:
         for write in group:
             self._call(_fail, write.future, JournalFailed(self._failed.words))
 
+    def _follow(self) -> None:
+        """Let the tables show what is recorded."""
+        assert self._store is not None
+        if self._failed is None:
+            try:
+                self._store.follow()
+            except Exception as error:  # noqa: BLE001 - the tables cannot be read any more, whatever it was
+                self._failed = described(error, self.path)
+
     def _read(self) -> None:
         """Do one read, unless a claim breaks it off."""
         if not self._reads:
@@ -395,12 +416,7 @@ class SqliteJournal:
         store = self._store
         assert store is not None
         try:
-            if job.yields < MAX_YIELDS:
-                store.db.set_progress_handler(self._claims_wait, YIELD_STEPS)
-            try:
-                result = job.work(store)
-            finally:
-                store.db.set_progress_handler(None, 0)
+            result = job.work(store) if job.patient else self._look(store, job)
         except queries.Unaskable as error:
             self._call(_fail, job.future, JournalFailed(f"The journal cannot be asked that: {error}."))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
@@ -414,6 +430,15 @@ class SqliteJournal:
             self._call(_fail, job.future, JournalFailed(failed.words))
         else:
             self._call(_resolve, job.future, result)
+
+    def _look(self, store: Store, job: _Read) -> Any:
+        with store.all_shown():
+            if job.yields < MAX_YIELDS:
+                store.db.set_progress_handler(self._claims_wait, YIELD_STEPS)
+            try:
+                return job.work(store)
+            finally:
+                store.db.set_progress_handler(None, 0)
 
     def _claims_wait(self) -> bool:
         return bool(self._writes)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote as url_quote
@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from parallax.domain.errors import JournalFailed, QuoteTaken
 from parallax.domain.facts import Fact, OrderFact
-from parallax.domain.identity import QuoteId
 from parallax.domain.state import Change
 from parallax.domain.transitions import ORDER_STEPS
 from parallax.journal import schema, writing
@@ -30,6 +29,7 @@ from parallax.journal.failures import (
     pid_path,
     read_only,
 )
+from parallax.journal.following import Tables
 from parallax.journal.rows import Damaged, Row
 from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import GENESIS, Recorded, Remembered
@@ -58,6 +58,11 @@ THOROUGH_BYTES: Final = 32 * 2**20
 it, a start checks what it reads: every order's row is looked at, and all that is live is read under its seal."""
 
 
+UNFOLLOWED: Final = 1_000
+"""Facts about anything but orders after which it is noted down all the same how far the tables are, so that the next
+start has few to read."""
+
+
 class Batch(Struct, frozen=True):
     """What is written together, all or none: changes with their records, or an answer to remember."""
 
@@ -82,13 +87,16 @@ class Store:
         self.position = 0
         self.head = GENESIS
         self.commits = 0
+        self._tables = Tables(db)
         self._holds = False
+        self._sound = True
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True, check: bool = True) -> Store:
         """Take a journal into use, alone. With `create` it is made or brought up to date when it must be.
 
-        With `check` (what a desk does) its pages, its keys and the tail of its chain are looked at first.
+        With `check` (what a desk does) its pages, its keys and the tail of its chain are looked at first, and its
+        tables catch up with its facts.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             oldest = ".".join(map(str, OLDEST_SQLITE))
@@ -131,10 +139,13 @@ class Store:
             os.fsync(log.fileno())
 
     def close(self) -> None:
-        """Move the log into the file and let go of it."""
+        """Let the tables follow, move the log into the file and let go of it."""
         mine = self._holds
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, JournalFailed):
             self.db.set_progress_handler(None, 0)
+            if mine and self._sound:
+                self.follow()
+        with suppress(sqlite3.Error):
             if mine:
                 self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with suppress(sqlite3.Error):
@@ -193,12 +204,13 @@ class Store:
             if word != "ok":
                 raise Damaged(word)
         self._check_tail()
+        self.catch_up()
+        self._check_last()
 
     def _check_tail(self) -> None:
-        """The last facts are chained, and the tables are where the last fact left them."""
+        """The last facts are chained."""
         before: bytes | None = None
         expected = max(1, self.position - TAIL)
-        fact: Fact | None = None
         for position, record, link in self.db.execute(
             "SELECT position, record, hash FROM facts WHERE position >= ? ORDER BY position", (expected,)
         ):
@@ -208,8 +220,11 @@ class Store:
             if before is not None and chained(before, digest(record)) != link:
                 raise Damaged(f"fact {position} is not what was written")
             before, expected = link, expected + 1
-            if position == self.position:
-                fact = _decoded(position, record)
+
+    def _check_last(self) -> None:
+        """The tables are where the last fact left them."""
+        row = self.db.execute("SELECT record FROM facts WHERE position = ?", (self.position,)).fetchone()
+        fact = None if row is None else _decoded(self.position, row[0])
         if isinstance(fact, OrderFact):
             row = self.db.execute("SELECT state FROM orders WHERE id = ?", (fact.order_id,)).fetchone()
             after = {state.value for (_, kind), state in ORDER_STEPS.items() if kind is type(fact)}
@@ -221,86 +236,106 @@ class Store:
     def commit(self, batches: Sequence[Batch]) -> list[Sequence[Recorded] | QuoteTaken]:
         """Write batches in one transaction, each all or none; an outcome for each, in their order.
 
-        When this raises, nothing of it was confirmed, and the store must take no more.
+        The tables of orders and quotes do not show them before `follow`. When this raises, nothing of it was
+        confirmed, and the store must take no more.
         """
+        db = self.db
         try:
-            self.db.execute("BEGIN IMMEDIATE")
-            outcomes, position, head = self._write(batches)
-            self.db.execute("COMMIT")
-        except BaseException as error:
-            with suppress(sqlite3.Error):
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
-            if isinstance(error, FAILURES):
-                raise described(error, self.path) from error
+            db.execute("BEGIN IMMEDIATE")
+            outcomes, recorded = self._write(batches)
+            db.execute("COMMIT")
+        except FAILURES as error:
+            self._undo()
+            raise described(error, self.path) from error
+        except BaseException:
+            self._undo()
             raise
-        self.position, self.head = position, head
+        if recorded:
+            self.position, self.head = recorded[-1].position, recorded[-1].hash
+            self._tables.note(recorded)
         self.commits += 1
         return outcomes
 
-    def _write(self, batches: Sequence[Batch]) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
-        """All batches at once where no two claims meet, which is nearly always; or else one after the other."""
-        position, head = self.position, self.head
+    def _write(
+        self, batches: Sequence[Batch]
+    ) -> tuple[list[Sequence[Recorded] | QuoteTaken], Sequence[Recorded]]:
+        """What becomes of each batch, and all that is written."""
         changes: list[Change] = []
         records: list[bytes] = []
         begun: list[Row] = []
-        for batch in batches:
-            changes += batch.changes
-            records += batch.records
-            begun += batch.quotes
-        try:
-            if begun:
-                writing.begin_quotes(self.db, begun)
-            recorded = writing.put(self.db, changes, records, position, head)
-        except (writing.ClaimedTwice, writing.Taken):
-            self.db.execute("ROLLBACK")
-            self.db.execute("BEGIN IMMEDIATE")
-            return self._write_singly(batches, position, head)
-        self._remember(batches)
-        outcomes: list[Sequence[Recorded] | QuoteTaken] = []
-        begin = 0
-        for batch in batches:
-            outcomes.append(recorded[begin : begin + len(batch.changes)])
-            begin += len(batch.changes)
-        if recorded:
-            position, head = recorded[-1].position, recorded[-1].hash
-        return outcomes, position, head
-
-    def _write_singly(
-        self, batches: Sequence[Batch], position: int, head: bytes
-    ) -> tuple[list[Sequence[Recorded] | QuoteTaken], int, bytes]:
-        """Fact by fact, each batch under its savepoint: a claim that comes too late undoes its own batch alone."""
-        self._remember(batches)
-        outcomes: list[Sequence[Recorded] | QuoteTaken] = []
-        for batch in batches:
-            self.db.execute("SAVEPOINT batch")
-            recorded: list[Recorded] = []
-            at, link = position, head
-            try:
-                writing.begin_quotes(self.db, batch.quotes)
-                for change, record in zip(batch.changes, batch.records, strict=True):
-                    recorded += writing.put(self.db, [change], [record], at, link)
-                    at, link = recorded[-1].position, recorded[-1].hash
-            except writing.Taken as taken:
-                self.db.execute("ROLLBACK TO batch")
-                outcomes.append(self._holder(taken.quote_id))
-            else:
-                outcomes.append(recorded)
-                position, head = at, link
-            self.db.execute("RELEASE batch")
-        return outcomes, position, head
-
-    def _remember(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
+        late = self._tables.judge([batch.changes for batch in batches])
+        for batch, taken in zip(batches, late, strict=True):
             if batch.answer is not None:
                 writing.remember(self.db, batch.answer)
+            if taken is None:
+                changes += batch.changes
+                records += batch.records
+                begun += batch.quotes
+        if begun:
+            writing.begin_quotes(self.db, begun)
+        recorded = writing.put(self.db, changes, records, self.position, self.head)
+        outcomes: list[Sequence[Recorded] | QuoteTaken] = []
+        begin = 0
+        for batch, taken in zip(batches, late, strict=True):
+            if taken is not None:
+                outcomes.append(taken)
+                continue
+            end = begin + len(batch.changes)
+            outcomes.append(recorded[begin:end])
+            begin = end
+        return outcomes, recorded
 
-    def _holder(self, quote_id: QuoteId) -> QuoteTaken:
-        row = self.db.execute(
-            "SELECT id, placed_by FROM orders WHERE quote_id = ? AND holds = 1",
-            (quote_id,),
-        ).fetchone()
-        return QuoteTaken(*(row or (None, None)))
+    @property
+    def behind(self) -> int:
+        """Facts that the tables of orders and quotes do not show yet, and their next start would have to read."""
+        tables = self._tables
+        return tables.behind or max(0, self.position - tables.position - UNFOLLOWED)
+
+    def follow(self) -> None:
+        """Let the tables of orders and quotes show what is recorded. When this raises, the store must take no more."""
+        if not self.behind:
+            return
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            self._tables.follow(self.position)
+            self.db.execute("COMMIT")
+        except FAILURES as error:
+            self._undo()
+            raise described(error, self.path) from error
+        except BaseException:
+            self._undo()
+            raise
+        self._tables.followed_to(self.position)
+
+    @contextmanager
+    def all_shown(self) -> Generator[None]:
+        """While this lasts, the tables show all that is recorded, also when nothing more may be written."""
+        if self._sound:
+            self.follow()
+        if not self.behind:
+            yield
+            return
+        with failures_of(self.path):
+            self.db.execute("BEGIN")
+            try:
+                self._tables.follow(self.position)
+                yield
+            finally:
+                self._roll_back()
+
+    def catch_up(self) -> None:
+        """Let the tables follow the facts that a desk which was killed had not come to."""
+        self._tables.catch_up(self.position)
+        self.follow()
+
+    def _undo(self) -> None:
+        self._sound = False
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
 
 
 def _prepare(path: Path) -> None:

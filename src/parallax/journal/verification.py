@@ -77,7 +77,7 @@ def verify(path: Path, anchor: Anchor | None = None) -> Verification:
     try:
         with closing(Store.open(path, create=False, check=False)) as store, failures_of(store.path):
             try:
-                _verify(store.db, chain)
+                _verify(store, chain)
             except sqlite3.DatabaseError as error:
                 chain.problem = f"its pages are damaged ({error})"
             except Damaged as error:
@@ -143,13 +143,15 @@ class _Chain:
             raise Damaged(f"fact {self.anchor.position} was noted down and is not there: the end was lost")
 
 
-def _verify(db: sqlite3.Connection, chain: _Chain) -> None:
+def _verify(store: Store, chain: _Chain) -> None:
+    db = store.db
     (word,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     page_problem = "" if word == "ok" else f"SQLite finds its pages or keys damaged ({in_a_line(word)})"
     # The chain is followed all the same: how far the facts are sound is what a restore is measured by.
     for row in db.execute(f"SELECT {', '.join(rows.FACT_COLUMNS)} FROM facts ORDER BY position"):
         chain.follow(row)
     chain.end()
+    store.catch_up()
     _compare(db, chain)
     if page_problem:
         raise Damaged(page_problem)

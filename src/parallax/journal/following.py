@@ -1,0 +1,282 @@
+"""The tables of orders and quotes, which follow the facts.
+
+A commit makes facts durable, and no more: whether they may follow is judged before, by the rows and by what facts have
+made of them since. The rows are written a little later, each once for all the facts in between. What a desk that was
+killed had not come to is caught up with at the next start, from the facts.
+"""
+
+# ruff: noqa: S608 - statements are put together from the names of our own tables and columns alone
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+
+from parallax.domain.entities import Order, Quote
+from parallax.domain.errors import DeskError, IllegalTransition, QuoteTaken
+from parallax.domain.facts import Fact, OrderAccepted, OrderFact, OrderFound
+from parallax.domain.identity import OrderId, QuoteId
+from parallax.domain.state import Change, State, fold
+from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS, OrderState, QuoteState
+from parallax.journal import rows
+from parallax.journal.judging import Ahead, DoesNotFollow, Holder
+from parallax.journal.rows import Damaged
+from parallax.journal.writing import chunked, flat, insert, marks, move, moving
+from parallax.ports.codec import decode
+from parallax.ports.journal import Recorded
+
+
+class Tables:
+    """What the rows of orders and quotes show, and what facts have made of them since."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.position = 0
+        """Up to which fact the rows show everything; known after `catch_up`."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """The rows show everything."""
+        self._noted: list[Change] = []
+        self._seen = _Seen()
+        self._ahead = Ahead(self._seen)
+
+    # Before facts are written
+
+    def judge(self, batches: Sequence[Sequence[Change]]) -> list[QuoteTaken | None]:
+        """For each batch whose the quote is that it claims, or None when it may be written after those before it.
+
+        Raises `DoesNotFollow`. What is allowed counts as recorded from here on.
+        """
+        about_orders = [change for changes in batches for change in changes if change.order is not None]
+        if not about_orders:
+            return [None] * len(batches)  # that a quote begins twice is for its key to find
+        self._look_up(about_orders)
+        return [self._ahead.take(changes) for changes in batches]
+
+    def _look_up(self, changes: Iterable[Change]) -> None:
+        """See the rows of the orders that changes are about and of their quotes, but for what was seen before or
+        moved since."""
+        ahead, seen = self._ahead, self._seen
+        unseen: dict[OrderId, QuoteId] = {}
+        for change in changes:
+            order = change.order
+            assert order is not None
+            if order.id not in ahead.orders and order.id not in seen.orders:
+                unseen[order.id] = order.quote_id
+        for size, part in chunked(list(unseen.items())):
+            for order_id, quote_id, order, quote, holder, by in self._db.execute(
+                _looking_up(size), flat(part)
+            ):
+                if order is not None:
+                    seen.orders[order_id] = OrderState(order)
+                if quote is not None:
+                    seen.quotes[quote_id] = QuoteState(quote)
+                if holder is not None:
+                    seen.holders[quote_id] = Holder(holder, by)
+
+    # After facts were written
+
+    def note(self, recorded: Iterable[Recorded]) -> None:
+        """Keep durable changes of orders until `follow`; what other facts make is written with them."""
+        self._noted += [one.change for one in recorded if one.change.order is not None]
+
+    @property
+    def behind(self) -> int:
+        """How many facts about orders the rows do not show yet."""
+        return len(self._noted)
+
+    def follow(self, position: int) -> None:
+        """Write the rows as the facts up to `position`, all of them, have left them; part of a transaction, after
+        which comes `followed_to`. Raises `Damaged` when a row is not where it was left."""
+        orders, quotes = _moved(self._noted)
+        try:
+            _put_orders(self._db, orders)
+            _move_quotes(self._db, quotes)
+        except DoesNotFollow as error:
+            raise Damaged(f"its tables cannot follow its facts: {error}") from None
+        self._db.execute("UPDATE followed SET position = ?, mirror = ?", (position, ~position))
+
+    def followed_to(self, position: int) -> None:
+        """What `follow` wrote is durable."""
+        self.position = position
+        self._begin()
+
+    def catch_up(self, position: int) -> None:
+        """Find out where the rows are, and note what the facts up to `position` have made of them since.
+
+        Raises `Damaged` when the facts do not follow.
+        """
+        row = self._db.execute("SELECT position, mirror FROM followed").fetchone()
+        if row is None or row[0] != ~row[1]:
+            raise Damaged("how far its tables follow its facts is not what was written")
+        if row[0] > position:
+            raise Damaged(f"its tables show {row[0]} facts, but it holds {position}: the last ones were lost")
+        self.position = row[0]
+        state = _Recovered(self._db)
+        for number, record in self._db.execute(
+            "SELECT position, record FROM facts WHERE position > ? ORDER BY position", row[:1]
+        ).fetchall():
+            try:
+                fact = decode(record)
+                if not isinstance(fact, OrderFact):
+                    continue
+                change = fold(state, fact)
+            except (ValueError, IllegalTransition, DeskError) as error:
+                raise Damaged(f"fact {number} cannot follow what is in the tables ({error})") from None
+            state.put(change)
+            self._noted.append(change)
+
+
+class _Seen:
+    """States of rows that were looked up."""
+
+    def __init__(self) -> None:
+        self.orders: dict[OrderId, OrderState | None] = {}
+        self.quotes: dict[QuoteId, QuoteState | None] = {}
+        self.holders: dict[QuoteId, Holder] = {}
+
+    def order(self, order_id: OrderId) -> OrderState | None:
+        return self.orders.get(order_id)
+
+    def quote(self, quote_id: QuoteId) -> QuoteState | None:
+        return self.quotes.get(quote_id)
+
+    def holder(self, quote_id: QuoteId) -> Holder | None:
+        return self.holders.get(quote_id)
+
+
+class _Recovered(State):
+    """The entities that facts are about, from their rows where no fact has moved them since."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        super().__init__()
+        self._db = db
+
+    def order(self, order_id: OrderId) -> Order | None:
+        known = super().order(order_id)
+        return known or self._row("orders", rows.ORDER_COLUMNS, order_id, rows.order_of)
+
+    def quote(self, quote_id: QuoteId) -> Quote | None:
+        known = super().quote(quote_id)
+        return known or self._row("quotes", rows.QUOTE_COLUMNS, quote_id, rows.quote_of)
+
+    def _row(self, table: str, columns: Sequence[str], id_: str, of: Callable[[rows.Row], Any]) -> Any:
+        row = self._db.execute(
+            f"SELECT {', '.join(columns)}, seal FROM {table} WHERE id = ?", (id_,)
+        ).fetchone()
+        return None if row is None else of(row)
+
+
+# Rows
+
+
+@cache
+def _looking_up(height: int) -> str:
+    """The states of orders and of the quotes that they are about, and which orders hold these."""
+    return (
+        "SELECT v.column1, v.column2, o.state, q.state, h.id, h.placed_by"
+        f" FROM (VALUES {marks(2, height)}) AS v"
+        " LEFT JOIN orders AS o ON o.id = v.column1"
+        " LEFT JOIN quotes AS q ON q.id = v.column2"
+        " LEFT JOIN orders AS h ON h.quote_id = v.column2 AND h.holds = 1"
+    )
+
+
+def _befores(steps: Iterable[tuple[Any, type[Any]]]) -> dict[type[Any], str | None]:
+    """For each fact the states that it may follow, as `,a,b,`; None for one that begins an entity."""
+    found: dict[type[Any], str | None] = {}
+    for before, fact in steps:
+        found[fact] = None if before is None else f"{found.get(fact) or ','}{before.value},"
+    return found
+
+
+_ORDER_COLUMNS: Final = (*rows.ORDER_COLUMNS, "seal", "facts")
+_ORDER_BEFORES: Final = _befores(ORDER_STEPS)
+_QUOTE_BEFORES: Final = _befores(QUOTE_STEPS)
+
+
+class _Moved(Struct):
+    """What facts have made of one entity: the states that its row may be in, and what it is now."""
+
+    befores: str | None
+    entity: Any
+    fact: Fact
+    facts: int = 0
+    found: bool = False
+    """Whether one of the facts gave the order its id at the venue."""
+
+
+def _moved(changes: Iterable[Change]) -> tuple[Iterable[_Moved], Iterable[_Moved]]:
+    """Every order and every quote that changes touch, once, in the order in which they are touched first."""
+    orders: dict[OrderId, _Moved] = {}
+    quotes: dict[QuoteId, _Moved] = {}
+    for change in changes:
+        fact, order, quote = change.fact, change.order, change.quote
+        assert order is not None
+        known = orders.get(order.id)
+        if known is None:
+            known = orders[order.id] = _Moved(_ORDER_BEFORES[type(fact)], order, fact)
+        known.entity, known.fact = order, fact
+        known.facts += 1
+        known.found = known.found or isinstance(fact, OrderAccepted | OrderFound)
+        if quote is not None:
+            quotes.setdefault(quote.id, _Moved(_QUOTE_BEFORES[type(fact)], quote, fact)).entity = quote
+    return orders.values(), quotes.values()
+
+
+def _put_orders(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:
+    begun: list[rows.Row] = []
+    moved: dict[_Keys, list[rows.Row]] = {}
+    for one in touched:
+        row = rows.order_row(one.entity, rows.not_before_of(one.fact))
+        if one.befores is None:
+            begun.append((*row, rows.seal(row), one.facts))
+        else:
+            keys = (one.found, one.entity.state in rows.LETS_GO)
+            _, chosen = _order_settings(keys)
+            moved.setdefault(keys, []).append((row[0], one.befores, *chosen(row), rows.seal(row), one.facts))
+    for (
+        keys,
+        values,
+    ) in moved.items():  # first, as an order that begins may take a quote that one of them let go
+        move(db, partial(_orders_moved, keys), values, "an order")
+    try:
+        insert(db, "orders", _ORDER_COLUMNS, begun)
+    except sqlite3.IntegrityError as error:
+        raise DoesNotFollow(str(error)) from None
+
+
+def _move_quotes(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:
+    moved: list[rows.Row] = []
+    for one in touched:
+        row = rows.quote_row(one.entity)
+        moved.append((row[0], one.befores, *row[rows.QUOTE_FIXED :], rows.seal(row)))
+    move(db, _quotes_moved, moved, "a quote")
+
+
+_Keys: TypeAlias = tuple[bool, bool]
+"""Which columns that have keys an update of an order sets: its id at the venue, its hold on the quote. Setting the
+others would make SQLite write their keys' pages anew."""
+
+
+@cache
+def _order_settings(keys: _Keys) -> tuple[tuple[str, ...], Callable[[rows.Row], rows.Row]]:
+    """The columns that an update sets, and how to take them from a row."""
+    left = {name for name, kept in zip(("venue_order_id", "holds"), keys, strict=True) if not kept}
+    chosen = [at for at, name in enumerate(rows.ORDER_COLUMNS) if at >= rows.ORDER_FIXED and name not in left]
+    return tuple(rows.ORDER_COLUMNS[at] for at in chosen), itemgetter(*chosen)
+
+
+def _orders_moved(keys: _Keys, height: int) -> str:
+    columns, _ = _order_settings(keys)
+    return moving("orders", (*columns, "seal"), height, "facts = orders.facts + {}")
+
+
+def _quotes_moved(height: int) -> str:
+    return moving("quotes", (*rows.QUOTE_COLUMNS[rows.QUOTE_FIXED :], "seal"), height, "")

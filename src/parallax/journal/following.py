@@ -42,7 +42,7 @@ class Tables:
 
     def _begin(self) -> None:
         """The rows show everything."""
-        self._noted: list[Change] = []
+        self._noted: list[tuple[int, Change]] = []
         self._seen = _Seen()
         self._ahead = Ahead(self._seen)
 
@@ -84,7 +84,7 @@ class Tables:
 
     def note(self, recorded: Iterable[Recorded]) -> None:
         """Keep durable changes of orders until `follow`; what other facts make is written with them."""
-        self._noted += [one.change for one in recorded if one.change.order is not None]
+        self._noted += [(one.position, one.change) for one in recorded if one.change.order is not None]
 
     @property
     def behind(self) -> int:
@@ -94,11 +94,13 @@ class Tables:
     def follow(self, position: int) -> None:
         """Write the rows as the facts up to `position`, all of them, have left them; part of a transaction, after
         which comes `followed_to`. Raises `Damaged` when a row is not where it was left."""
-        orders, quotes = _moved(self._noted)
+        orders, quotes = _moved(change for _, change in self._noted)
+        facts = [(change.order.id, position) for position, change in self._noted if change.order is not None]
         try:
             _put_orders(self._db, orders)
             _move_quotes(self._db, quotes)
-        except DoesNotFollow as error:
+            insert(self._db, "order_facts", ("order_id", "position"), facts)
+        except (DoesNotFollow, sqlite3.IntegrityError) as error:
             raise Damaged(f"its tables cannot follow its facts: {error}") from None
         self._db.execute("UPDATE followed SET position = ?, mirror = ?", (position, ~position))
 
@@ -130,7 +132,7 @@ class Tables:
             except (ValueError, IllegalTransition, DeskError) as error:
                 raise Damaged(f"fact {number} cannot follow what is in the tables ({error})") from None
             state.put(change)
-            self._noted.append(change)
+            self._noted.append((number, change))
 
 
 class _Seen:
@@ -246,10 +248,7 @@ def _put_orders(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:
         values,
     ) in moved.items():  # first, as an order that begins may take a quote that one of them let go
         move(db, partial(_orders_moved, keys), values, "an order")
-    try:
-        insert(db, "orders", _ORDER_COLUMNS, begun)
-    except sqlite3.IntegrityError as error:
-        raise DoesNotFollow(str(error)) from None
+    insert(db, "orders", _ORDER_COLUMNS, begun)
 
 
 def _move_quotes(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:

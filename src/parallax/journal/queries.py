@@ -170,8 +170,14 @@ def facts(db: sqlite3.Connection, after: int, limit: int) -> list[StoredFact]:
 
 
 def order_facts(db: sqlite3.Connection, order_id: OrderId, after: int) -> list[StoredFact]:
-    """A page of the facts that name one order."""
-    return _chosen(db, "order_id = ? AND position > ? ORDER BY position LIMIT ?", (order_id, after, MAX_PAGE))
+    """A page of the facts that name one order: its own, and incidents."""
+    return _chosen(
+        db,
+        "position IN (SELECT position FROM order_facts WHERE order_id = ?1 UNION ALL"
+        " SELECT position FROM facts WHERE order_id = ?1 AND kind = 'IncidentRaised')"
+        " AND position > ?2 ORDER BY position LIMIT ?3",
+        (order_id, after, MAX_PAGE),
+    )
 
 
 def complete(db: sqlite3.Connection, order_id: OrderId, found: Sequence[StoredFact]) -> None:

@@ -180,6 +180,7 @@ def _compare(db: sqlite3.Connection, chain: _Chain) -> None:
         rows.PAUSE_COLUMNS,
         (rows.pause_row(pause) for pause in (state.pause,) if pause is not None),
     )
+    _same_positions(db)
     for order_id, facts in db.execute("SELECT id, facts FROM orders"):
         if chain.facts[order_id] != facts:
             raise Damaged(f"the row of order {order_id} counts {facts} facts, not {chain.facts[order_id]}")
@@ -197,6 +198,16 @@ def _same(db: sqlite3.Connection, table: str, columns: Sequence[str], expected: 
             raise Damaged(f"{row[0]!r} is in the table of {table}, but not in the facts")
         if row != (*wanted, rows.seal(wanted)):
             raise Damaged(f"the row of {wanted[0]!r} in the table of {table} is not what the facts say")
+
+
+def _same_positions(db: sqlite3.Connection) -> None:
+    """The positions of orders' facts must be those of the facts, whose columns are checked by now."""
+    noted = "SELECT order_id, position FROM order_facts"
+    there = "SELECT order_id, position FROM facts WHERE order_id IS NOT NULL AND kind <> 'IncidentRaised'"
+    for one, other in ((noted, there), (there, noted)):
+        row = db.execute(f"{one} EXCEPT {other} ORDER BY 2 LIMIT 1").fetchone()
+        if row is not None:
+            raise Damaged(f"fact {row[1]} and the table of order_facts differ about the order it is of")
 
 
 def _is_damage(cause: BaseException | None) -> bool:

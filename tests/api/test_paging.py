@@ -50,7 +50,7 @@ async def test_pages_add_up_to_the_list(
     assert [quote["id"] for quote in listed] == list(world.exchange.quotes)[::-1]
 
 
-async def _one(_: object) -> int:
+def _one(_: object) -> int:
     return 1
 
 

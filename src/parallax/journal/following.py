@@ -1,4 +1,4 @@
-"""The tables of orders and quotes, which follow the facts.
+"""The tables of quotes and orders, which follow the facts.
 
 A commit makes facts durable, and no more: whether they may follow is judged before, by the rows and by what facts have
 made of them since. The rows are written a little later, each once for all the facts in between. What a desk that was
@@ -13,13 +13,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import DeskError, IllegalTransition, QuoteTaken
-from parallax.domain.facts import Fact, OrderAccepted, OrderFact, OrderFound
+from parallax.domain.facts import Fact, OrderAccepted, OrderFact, OrderFound, QuoteIssued, QuotesListed
 from parallax.domain.identity import OrderId, QuoteId
 from parallax.domain.state import Change, State, fold
 from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS, OrderState, QuoteState
@@ -30,9 +30,20 @@ from parallax.journal.writing import chunked, flat, insert, marks, move, moving
 from parallax.ports.codec import decode
 from parallax.ports.journal import Recorded
 
+PIECE: Final = 500
+"""Rows written in one transaction, about: a few milliseconds of work, as a claim may come meanwhile."""
+
+
+class _Note(Struct):
+    """A durable fact that the rows do not show yet: a step of an order, or quotes that begin."""
+
+    position: int
+    step: Change | None
+    begun: Sequence[Quote]
+
 
 class Tables:
-    """What the rows of orders and quotes show, and what facts have made of them since."""
+    """What the rows of quotes and orders show, and what facts have made of them since."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -42,7 +53,7 @@ class Tables:
 
     def _begin(self) -> None:
         """The rows show everything."""
-        self._noted: list[tuple[int, Change]] = []
+        self._notes: list[_Note] = []
         self._seen = _Seen()
         self._ahead = Ahead(self._seen)
 
@@ -53,61 +64,76 @@ class Tables:
 
         Raises `DoesNotFollow`. What is allowed counts as recorded from here on.
         """
-        about_orders = [change for changes in batches for change in changes if change.order is not None]
-        if not about_orders:
-            return [None] * len(batches)  # that a quote begins twice is for its key to find
-        self._look_up(about_orders)
-        return [self._ahead.take(changes) for changes in batches]
+        changes = [change for batch in batches for change in batch]
+        self._look_up_orders(changes)
+        self._look_up_begun(changes)
+        return [self._ahead.take(batch) for batch in batches]
 
-    def _look_up(self, changes: Iterable[Change]) -> None:
-        """See the rows of the orders that changes are about and of their quotes, but for what was seen before or
-        moved since."""
+    def _look_up_orders(self, changes: Iterable[Change]) -> None:
+        """See the rows of orders and of the quotes that they are about, unless they were seen or have moved since."""
         ahead, seen = self._ahead, self._seen
         unseen: dict[OrderId, QuoteId] = {}
         for change in changes:
             order = change.order
-            assert order is not None
-            if order.id not in ahead.orders and order.id not in seen.orders:
+            if order is not None and order.id not in ahead.orders and order.id not in seen.orders:
                 unseen[order.id] = order.quote_id
         for size, part in chunked(list(unseen.items())):
-            for order_id, quote_id, order, quote, holder, by in self._db.execute(
-                _looking_up(size), flat(part)
-            ):
-                if order is not None:
-                    seen.orders[order_id] = OrderState(order)
-                if quote is not None:
-                    seen.quotes[quote_id] = QuoteState(quote)
+            for row in self._db.execute(_looking_up_orders(size), flat(part)):
+                order_id, quote_id, order_state, quote_state, holder, by = row
+                if order_state is not None:
+                    seen.orders[order_id] = OrderState(order_state)
+                if quote_state is not None:
+                    seen.quotes[quote_id] = QuoteState(quote_state)
                 if holder is not None:
                     seen.holders[quote_id] = Holder(holder, by)
+
+    def _look_up_begun(self, changes: Iterable[Change]) -> None:
+        """See whether quotes that begin have a row, which none may have."""
+        begun = [(quote.id,) for change in changes for quote in _begun(change)]
+        for size, part in chunked(begun):
+            for quote_id, state in self._db.execute(_looking_up_quotes(size), flat(part)):
+                self._seen.quotes[quote_id] = QuoteState(state)
 
     # After facts were written
 
     def note(self, recorded: Iterable[Recorded]) -> None:
-        """Keep durable changes of orders until `follow`; what other facts make is written with them."""
-        self._noted += [(one.position, one.change) for one in recorded if one.change.order is not None]
+        """Keep what durable facts have made of quotes and orders until `follow`; anything else is written with them."""
+        for one in recorded:
+            if one.change.order is not None:
+                self._notes.append(_Note(one.position, one.change, ()))
+            elif begun := _begun(one.change):
+                self._notes.append(_Note(one.position, None, begun))
 
     @property
     def behind(self) -> int:
-        """How many facts about orders the rows do not show yet."""
-        return len(self._noted)
+        """How many facts about quotes and orders the rows do not show yet."""
+        return len(self._notes)
 
-    def follow(self, position: int) -> None:
-        """Write the rows as the facts up to `position`, all of them, have left them; part of a transaction, after
-        which comes `followed_to`. Raises `Damaged` when a row is not where it was left."""
-        orders, quotes = _moved(change for _, change in self._noted)
-        facts = [(change.order.id, position) for position, change in self._noted if change.order is not None]
+    def follow(self, position: int, *, most: int = PIECE) -> Followed:
+        """Write the rows as the oldest of the facts up to `position` have left them, until there are `most`: a part of
+        a transaction, after which comes `followed`. Raises `Damaged` when a row is not where it was left."""
+        notes: list[_Note] = []
+        count = 0
+        for note in self._notes:
+            if count >= most:
+                position = notes[-1].position
+                break
+            notes.append(note)
+            count += len(note.begun) or 1
         try:
-            _put_orders(self._db, orders)
-            _move_quotes(self._db, quotes)
-            insert(self._db, "order_facts", ("order_id", "position"), facts)
+            _write(self._db, notes)
         except (DoesNotFollow, sqlite3.IntegrityError) as error:
             raise Damaged(f"its tables cannot follow its facts: {error}") from None
         self._db.execute("UPDATE followed SET position = ?, mirror = ?", (position, ~position))
+        return Followed(position, len(notes))
 
-    def followed_to(self, position: int) -> None:
+    def followed(self, done: Followed) -> None:
         """What `follow` wrote is durable."""
-        self.position = position
-        self._begin()
+        self.position = done.position
+        if done.notes == len(self._notes):
+            self._begin()
+        else:
+            del self._notes[: done.notes]
 
     def catch_up(self, position: int) -> None:
         """Find out where the rows are, and note what the facts up to `position` have made of them since.
@@ -126,13 +152,27 @@ class Tables:
         ).fetchall():
             try:
                 fact = decode(record)
-                if not isinstance(fact, OrderFact):
+                if not isinstance(fact, OrderFact | QuoteIssued | QuotesListed):
                     continue
                 change = fold(state, fact)
             except (ValueError, IllegalTransition, DeskError) as error:
                 raise Damaged(f"fact {number} cannot follow what is in the tables ({error})") from None
             state.put(change)
-            self._noted.append((number, change))
+            self.note([Recorded(number, b"", change)])
+
+
+def _begun(change: Change) -> Sequence[Quote]:
+    """The quotes that begin with a change."""
+    if change.order is not None:
+        return ()
+    return change.listed if change.quote is None else (change.quote,)
+
+
+class Followed(NamedTuple):
+    """Up to which fact the rows show everything, and how many notes that took."""
+
+    position: int
+    notes: int
 
 
 class _Seen:
@@ -179,7 +219,7 @@ class _Recovered(State):
 
 
 @cache
-def _looking_up(height: int) -> str:
+def _looking_up_orders(height: int) -> str:
     """The states of orders and of the quotes that they are about, and which orders hold these."""
     return (
         "SELECT v.column1, v.column2, o.state, q.state, h.id, h.placed_by"
@@ -188,6 +228,11 @@ def _looking_up(height: int) -> str:
         " LEFT JOIN quotes AS q ON q.id = v.column2"
         " LEFT JOIN orders AS h ON h.quote_id = v.column2 AND h.holds = 1"
     )
+
+
+@cache
+def _looking_up_quotes(height: int) -> str:
+    return f"SELECT id, state FROM quotes WHERE id IN (VALUES {marks(1, height)})"
 
 
 def _befores(steps: Iterable[tuple[Any, type[Any]]]) -> dict[type[Any], str | None]:
@@ -214,11 +259,17 @@ class _Moved(Struct):
     """Whether one of the facts gave the order its id at the venue."""
 
 
-def _moved(changes: Iterable[Change]) -> tuple[Iterable[_Moved], Iterable[_Moved]]:
-    """Every order and every quote that changes touch, once, in the order in which they are touched first."""
-    orders: dict[OrderId, _Moved] = {}
+def _write(db: sqlite3.Connection, notes: Sequence[_Note]) -> None:
+    """Every order and quote that notes are about, once, in the order in which they come first."""
+    begun: dict[QuoteId, Quote] = {}
     quotes: dict[QuoteId, _Moved] = {}
-    for change in changes:
+    orders: dict[OrderId, _Moved] = {}
+    facts: list[rows.Row] = []
+    for note in notes:
+        for quote in note.begun:
+            begun[quote.id] = quote
+        if (change := note.step) is None:
+            continue
         fact, order, quote = change.fact, change.order, change.quote
         assert order is not None
         known = orders.get(order.id)
@@ -227,9 +278,19 @@ def _moved(changes: Iterable[Change]) -> tuple[Iterable[_Moved], Iterable[_Moved
         known.entity, known.fact = order, fact
         known.facts += 1
         known.found = known.found or isinstance(fact, OrderAccepted | OrderFound)
-        if quote is not None:
-            quotes.setdefault(quote.id, _Moved(_QUOTE_BEFORES[type(fact)], quote, fact)).entity = quote
-    return orders.values(), quotes.values()
+        facts.append((order.id, note.position))
+        if quote is None:
+            pass
+        elif quote.id in begun:
+            begun[quote.id] = quote
+        elif (moved := quotes.get(quote.id)) is None:
+            quotes[quote.id] = _Moved(_QUOTE_BEFORES[type(fact)], quote, fact)
+        else:
+            moved.entity = quote
+    _put_orders(db, orders.values())
+    _begin_quotes(db, begun.values())
+    _move_quotes(db, quotes.values())
+    insert(db, "order_facts", ("order_id", "position"), facts)
 
 
 def _put_orders(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:
@@ -249,6 +310,11 @@ def _put_orders(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:
     ) in moved.items():  # first, as an order that begins may take a quote that one of them let go
         move(db, partial(_orders_moved, keys), values, "an order")
     insert(db, "orders", _ORDER_COLUMNS, begun)
+
+
+def _begin_quotes(db: sqlite3.Connection, begun: Iterable[Quote]) -> None:
+    made = rows.quote_rows(begun)
+    insert(db, "quotes", (*rows.QUOTE_COLUMNS, "seal"), [(*row, rows.seal(row)) for row in made])
 
 
 def _move_quotes(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:

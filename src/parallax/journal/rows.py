@@ -5,7 +5,7 @@ A row here is a tuple of the columns named beside it; the tables add `number` (o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -176,7 +176,7 @@ def quote_row(quote: Quote) -> Row:
     return row
 
 
-def quote_rows(quotes: Sequence[Quote]) -> list[Row]:
+def quote_rows(quotes: Iterable[Quote]) -> list[Row]:
     """Quotes as their columns: together, as a list brings very many."""
     return [
         (

@@ -68,11 +68,12 @@ MAX_YIELDS: Final = 3
 YIELD_STEPS: Final = 2_000
 """SQLite's own steps between two looks for a waiting claim during a read: well under a millisecond."""
 
-IDLE: Final = 0.02
-"""Seconds without anything to do after which the tables follow the facts: longer than an order waits for the venue."""
+IDLE: Final = 0.25
+"""Seconds without anything to do after which the tables follow the facts."""
 
-MANY_BEHIND: Final = 256
-"""Facts about orders that the tables are behind at most before they follow: a few milliseconds of work."""
+FAR_BEHIND: Final = 1_024
+"""Facts that the tables are behind from which they follow also when there is always something to do. A first list of
+quotes, which comes with everything else that a start has to do, is not that many yet."""
 
 ORPHAN_CHECK: Final = 1.0
 """Seconds between two looks whether the program is still there: a writer left behind must not keep it from ending."""
@@ -123,6 +124,7 @@ class SqliteJournal:
         self._last_commit = 0.0
         self._bell = _Bell()
         self._lingering = False
+        self._far_behind = False
         self._failed: JournalFailed | None = None
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -351,10 +353,9 @@ class SqliteJournal:
                 self._gather()
                 self._commit()
                 self._read()
-                if store.behind >= MANY_BEHIND:
-                    self._follow()
-            if not rung:
-                self._follow()
+                self._keep_up(store)
+            while not rung and store.behind and not (self._failed or self._writes or self._reads):
+                self._follow(store)
             if ending:
                 return
 
@@ -397,24 +398,30 @@ class SqliteJournal:
         for write in group:
             self._call(_fail, write.future, JournalFailed(self._failed.words))
 
-    def _follow(self) -> None:
-        """Let the tables show what is recorded."""
-        assert self._store is not None
-        if self._failed is None:
-            try:
-                self._store.follow()
-            except Exception as error:  # noqa: BLE001 - the tables cannot be read any more, whatever it was
-                self._failed = described(error, self.path)
+    def _keep_up(self, store: Store) -> None:
+        """When the tables are far behind let them follow, a little after each commit, until they show everything."""
+        if self._failed is None and (self._far_behind or store.behind >= FAR_BEHIND):
+            self._follow(store)
+            self._far_behind = store.behind > 0
+
+    def _follow(self, store: Store) -> None:
+        """Let the tables show more of what is recorded."""
+        try:
+            store.follow()
+        except Exception as error:  # noqa: BLE001 - the tables cannot be trusted any more, whatever it was
+            self._failed = described(error, self.path)
 
     def _read(self) -> None:
-        """Do one read, unless a claim breaks it off."""
-        if not self._reads:
+        """Do one read, unless a claim breaks it off, or the tables do not show everything yet: then some of that."""
+        store = self._store
+        if store is None or not self._reads:
+            return
+        if store.behind and self._failed is None:
+            self._follow(store)
             return
         job = self._reads.popleft()
         if job.future.cancelled():
             return
-        store = self._store
-        assert store is not None
         try:
             result = job.work(store) if job.patient else self._look(store, job)
         except queries.Unaskable as error:
@@ -432,7 +439,7 @@ class SqliteJournal:
             self._call(_resolve, job.future, result)
 
     def _look(self, store: Store, job: _Read) -> Any:
-        with store.all_shown():
+        with store.showing():
             if job.yields < MAX_YIELDS:
                 store.db.set_progress_handler(self._claims_wait, YIELD_STEPS)
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from parallax.journal.failures import (
     read_only,
 )
 from parallax.journal.following import Tables
-from parallax.journal.rows import Damaged, Row
+from parallax.journal.rows import Damaged
 from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import GENESIS, Recorded, Remembered
 
@@ -59,8 +60,8 @@ it, a start checks what it reads: every order's row is looked at, and all that i
 
 
 UNFOLLOWED: Final = 1_000
-"""Facts about anything but orders after which it is noted down all the same how far the tables are, so that the next
-start has few to read."""
+"""Facts about anything but quotes and orders after which it is noted down all the same how far the tables are: the next
+start reads the facts from there."""
 
 
 class Batch(Struct, frozen=True):
@@ -69,13 +70,11 @@ class Batch(Struct, frozen=True):
     changes: Sequence[Change]
     records: Sequence[bytes]
     answer: Remembered | None = None
-    quotes: Sequence[Row] = ()
-    """The rows of the quotes that begin."""
 
     @classmethod
     def of(cls, changes: Sequence[Change]) -> Batch:
         """Changes in their written form. Raises `ValueError` for a fact that has none."""
-        return cls(changes, [encode(change.fact) for change in changes], quotes=writing.rows_begun(changes))
+        return cls(changes, [encode(change.fact) for change in changes])
 
 
 class Store:
@@ -144,7 +143,7 @@ class Store:
         with suppress(sqlite3.Error, JournalFailed):
             self.db.set_progress_handler(None, 0)
             if mine and self._sound:
-                self.follow()
+                self.follow_all()
         with suppress(sqlite3.Error):
             if mine:
                 self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -236,7 +235,7 @@ class Store:
     def commit(self, batches: Sequence[Batch]) -> list[Sequence[Recorded] | QuoteTaken]:
         """Write batches in one transaction, each all or none; an outcome for each, in their order.
 
-        The tables of orders and quotes do not show them before `follow`. When this raises, nothing of it was
+        The tables of quotes and orders do not show them before `follow`. When this raises, nothing of it was
         confirmed, and the store must take no more.
         """
         db = self.db
@@ -262,7 +261,6 @@ class Store:
         """What becomes of each batch, and all that is written."""
         changes: list[Change] = []
         records: list[bytes] = []
-        begun: list[Row] = []
         late = self._tables.judge([batch.changes for batch in batches])
         for batch, taken in zip(batches, late, strict=True):
             if batch.answer is not None:
@@ -270,9 +268,6 @@ class Store:
             if taken is None:
                 changes += batch.changes
                 records += batch.records
-                begun += batch.quotes
-        if begun:
-            writing.begin_quotes(self.db, begun)
         recorded = writing.put(self.db, changes, records, self.position, self.head)
         outcomes: list[Sequence[Recorded] | QuoteTaken] = []
         begin = 0
@@ -287,17 +282,18 @@ class Store:
 
     @property
     def behind(self) -> int:
-        """Facts that the tables of orders and quotes do not show yet, and their next start would have to read."""
+        """Facts that the tables of quotes and orders do not show yet, and the next start would have to read."""
         tables = self._tables
         return tables.behind or max(0, self.position - tables.position - UNFOLLOWED)
 
     def follow(self) -> None:
-        """Let the tables of orders and quotes show what is recorded. When this raises, the store must take no more."""
+        """Let the tables of quotes and orders show more of what is recorded, as far as a few milliseconds take them;
+        `behind` tells whether there is more. When this raises, the store must take no more."""
         if not self.behind:
             return
         try:
             self.db.execute("BEGIN IMMEDIATE")
-            self._tables.follow(self.position)
+            done = self._tables.follow(self.position)
             self.db.execute("COMMIT")
         except FAILURES as error:
             self._undo()
@@ -305,20 +301,24 @@ class Store:
         except BaseException:
             self._undo()
             raise
-        self._tables.followed_to(self.position)
+        self._tables.followed(done)
+
+    def follow_all(self) -> None:
+        """Let the tables of quotes and orders show all that is recorded."""
+        while self.behind:
+            self.follow()
 
     @contextmanager
-    def all_shown(self) -> Generator[None]:
-        """While this lasts, the tables show all that is recorded, also when nothing more may be written."""
-        if self._sound:
-            self.follow()
+    def showing(self) -> Generator[None]:
+        """While this lasts, the tables show all that is recorded, also when nothing more may be written: without
+        writing it down, then."""
         if not self.behind:
             yield
             return
         with failures_of(self.path):
             self.db.execute("BEGIN")
             try:
-                self._tables.follow(self.position)
+                self._tables.follow(self.position, most=sys.maxsize)
                 yield
             finally:
                 self._roll_back()
@@ -326,7 +326,7 @@ class Store:
     def catch_up(self) -> None:
         """Let the tables follow the facts that a desk which was killed had not come to."""
         self._tables.catch_up(self.position)
-        self.follow()
+        self.follow_all()
 
     def _undo(self) -> None:
         self._sound = False

@@ -1,7 +1,7 @@
 """How facts are written, and the rows that are written with them: many in a statement.
 
-Quotes that begin, users, incidents and the pause have their rows in the commit of their fact. What orders and quotes
-become is written later: see `following`.
+Users, incidents and the pause have their rows in the commit of their fact. Quotes and orders come later: see
+`following`.
 """
 
 # ruff: noqa: S608 - statements are put together from the names of our own tables and columns alone
@@ -14,7 +14,7 @@ from functools import cache
 from itertools import chain
 from typing import Final
 
-from parallax.domain.entities import Incident, Pause, Quote
+from parallax.domain.entities import Incident, Pause
 from parallax.domain.state import Change
 from parallax.journal import rows
 from parallax.journal.judging import DoesNotFollow
@@ -30,27 +30,6 @@ _MAX_VALUES: Final = 32_766
 
 PURGE: Final = 100
 """Answers that are old that go with each new one: at most so many, so that no commit is long."""
-
-
-def rows_begun(changes: Sequence[Change]) -> list[rows.Row]:
-    """The rows of the quotes that begin by these changes, in their order.
-
-    Made apart from the rest, where the facts are encoded: a list brings thousands, and the writer has no time for them.
-    """
-    begun: list[Quote] = []
-    for change in changes:
-        begun += change.listed
-        if change.quote is not None and change.order is None:
-            begun.append(change.quote)
-    return [(*row, rows.seal(row)) for row in rows.quote_rows(begun)] if begun else []
-
-
-def begin_quotes(db: sqlite3.Connection, begun: Sequence[rows.Row]) -> None:
-    """Insert quotes that begin. Raises `DoesNotFollow` when one is there already."""
-    try:
-        insert(db, "quotes", (*rows.QUOTE_COLUMNS, "seal"), begun)
-    except sqlite3.IntegrityError as error:
-        raise DoesNotFollow(str(error)) from None
 
 
 def put(

@@ -46,8 +46,6 @@ class Quotes:
         self._desk = desk
         self._once = once
         self._rows = models.QuoteRows()
-        self._past = 0
-        self._held_then: int | None = None
         self._first_pages: dict[int, _FirstPage] = {}
 
     async def users(self, _: Request) -> Reply:
@@ -89,7 +87,7 @@ class Quotes:
         if wanted.cursor is None and wanted.since is None and not statuses:
             return Answer(200, await self._first_page(wanted.limit))
         part = await self._filtered(wanted, statuses)
-        return Answer(200, await self._paged(part, desk.venue_now()))
+        return Answer(200, self._paged(part, desk.venue_now()))
 
     async def _first_page(self, limit: int) -> bytes:
         """The page that everybody asks for: made once for as long as nothing happens and no quote on it expires."""
@@ -98,7 +96,7 @@ class Quotes:
         if made is not None and made.position == position and made.since <= now < made.until:
             return made.body
         part = await self._newest(limit)
-        body = await self._paged(part, now)
+        body = self._paged(part, now)
         ends = (quote.expires_at for quote in part.rows if quote.state is QuoteState.ACTIVE)
         until = min((end for end in ends if end > now), default=now + LONGEST_KEPT)
         if len(self._first_pages) >= MAX_FIRST_PAGES:
@@ -106,8 +104,8 @@ class Quotes:
         self._first_pages[limit] = _FirstPage(position, now, min(until, now + LONGEST_KEPT), body)
         return body
 
-    async def _paged(self, part: Page[Quote], now: datetime) -> bytes:
-        total = len(self._desk.books.quotes) + await self._only_in_journal()
+    def _paged(self, part: Page[Quote], now: datetime) -> bytes:
+        total = self._desk.books.quotes_ever
         meta = models.meta(part.next, total, self._desk.quotes_age.read_at)
         return rows([self._rows.row(quote, now) for quote in part.rows], meta)
 
@@ -139,21 +137,14 @@ class Quotes:
         held = self._desk.books.newest_quotes(limit, offset)
         if len(held) == limit and offset + limit <= MEMORY_DEPTH:
             return held
-        if not await self._only_in_journal():
+        if not self._only_in_journal():
             return self._desk.books.newest_quotes(limit, offset)
         return (await self._desk.past_quotes(offset, limit)).items
 
-    async def _only_in_journal(self) -> int:
-        """How many quotes memory does not hold. It changes only when memory lets go of some, and is asked for then."""
+    def _only_in_journal(self) -> int:
+        """How many quotes memory does not hold."""
         books = self._desk.books
-        held = len(books.quotes)
-        if self._held_then is None or held < self._held_then:
-            # Nothing in memory is that far back, so it is the journal that answers.
-            past = await self._desk.past_quotes(held, 1)
-            held = len(books.quotes)
-            self._past = max(0, past.total - held)
-        self._held_then = held
-        return self._past
+        return books.quotes_ever - len(books.quotes)
 
     async def _whole(self) -> AsyncIterator[bytes]:
         now = self._desk.venue_now()

@@ -68,6 +68,12 @@ def test_a_sound_journal(journal: Path) -> None:
         ("UPDATE quotes SET state = 'active' WHERE id = 'quote-001'", None, "in the table of quotes"),
         ("UPDATE users SET name = 'Eve', seal = 1 WHERE id = 'ann'", None, "in the table of users"),
         ("DELETE FROM orders WHERE id = 'order-002'", None, "in the table of orders"),
+        ("DELETE FROM order_facts WHERE position = 4", None, "fact 4 and the table of order_facts differ"),
+        (
+            "INSERT INTO order_facts VALUES ('order-001', 1)",
+            None,
+            "fact 1 and the table of order_facts differ",
+        ),
         ("INSERT INTO pause VALUES (1, 1, 'a', 'b', 2)", None, "pause"),
     ],
 )

@@ -39,7 +39,7 @@ from parallax.domain.facts import (
 )
 from parallax.domain.money import Money, Rate
 from parallax.domain.transitions import ORDER_STEPS, QUOTE_FACTS, QUOTE_STEPS, OrderState, QuoteState
-from parallax.journal import memory
+from parallax.journal.judging import Ahead
 from parallax.ports.venue import OrderRequest, Outcome, Purpose, Refused, Unknown, VenueOrderStatus, VenueTime
 from parallax.venues import wire
 from parallax.venues.api import CallFailed
@@ -202,7 +202,7 @@ def _doubt_believed(stack: ExitStack) -> None:
     _swap(stack, wire, "order_outcome", trusting)
 
 
-@_defect("whether a quote is free is looked up, then claimed a moment later, and no key guards it")
+@_defect("whether a quote is free is looked up, then claimed a moment later, and nothing else guards it")
 def _check_then_act(stack: ExitStack) -> None:
     claim, claimable = Execution.claim, Execution._claimable
 
@@ -213,7 +213,7 @@ def _check_then_act(stack: ExitStack) -> None:
         return await claim(self, quote_id, user_id, amount, by)
 
     _steps(stack, QUOTE_STEPS, {(Q.CLAIMED, OrderClaimed): Q.CLAIMED, (Q.EXECUTED, OrderClaimed): Q.CLAIMED})
-    _swap(stack, memory, "_first", lambda *_: None)
+    _swap(stack, Ahead, "holder", lambda *_: None)
     _swap(stack, Execution, "claim", slow)
 
 

@@ -62,11 +62,15 @@ class Tables:
     def judge(self, batches: Sequence[Sequence[Change]]) -> list[QuoteTaken | None]:
         """For each batch whose the quote is that it claims, or None when it may be written after those before it.
 
-        Raises `DoesNotFollow`. What is allowed counts as recorded from here on.
+        Raises `DoesNotFollow`, or `Damaged` when a row is in no state at all. What is allowed counts as recorded from
+        here on.
         """
         changes = [change for batch in batches for change in batch]
-        self._look_up_orders(changes)
-        self._look_up_begun(changes)
+        try:
+            self._look_up_orders(changes)
+            self._look_up_begun(changes)
+        except ValueError as error:
+            raise Damaged(f"a row is not what was written: {error}") from None
         return [self._ahead.take(batch) for batch in batches]
 
     def _look_up_orders(self, changes: Iterable[Change]) -> None:
@@ -179,8 +183,8 @@ class _Seen:
     """States of rows that were looked up."""
 
     def __init__(self) -> None:
-        self.orders: dict[OrderId, OrderState | None] = {}
-        self.quotes: dict[QuoteId, QuoteState | None] = {}
+        self.orders: dict[OrderId, OrderState] = {}
+        self.quotes: dict[QuoteId, QuoteState] = {}
         self.holders: dict[QuoteId, Holder] = {}
 
     def order(self, order_id: OrderId) -> OrderState | None:
@@ -304,10 +308,8 @@ def _put_orders(db: sqlite3.Connection, touched: Iterable[_Moved]) -> None:
             keys = (one.found, one.entity.state in rows.LETS_GO)
             _, chosen = _order_settings(keys)
             moved.setdefault(keys, []).append((row[0], one.befores, *chosen(row), rows.seal(row), one.facts))
-    for (
-        keys,
-        values,
-    ) in moved.items():  # first, as an order that begins may take a quote that one of them let go
+    # Moves come first: an order that begins may take a quote that one of them lets go.
+    for keys, values in moved.items():
         move(db, partial(_orders_moved, keys), values, "an order")
     insert(db, "orders", _ORDER_COLUMNS, begun)
 

@@ -202,12 +202,15 @@ def _same(db: sqlite3.Connection, table: str, columns: Sequence[str], expected: 
 
 def _same_positions(db: sqlite3.Connection) -> None:
     """The positions of orders' facts must be those of the facts, whose columns are checked by now."""
-    noted = "SELECT order_id, position FROM order_facts"
-    there = "SELECT order_id, position FROM facts WHERE order_id IS NOT NULL AND kind <> 'IncidentRaised'"
-    for one, other in ((noted, there), (there, noted)):
-        row = db.execute(f"{one} EXCEPT {other} ORDER BY 2 LIMIT 1").fetchone()
+    same = "facts.position = order_facts.position AND facts.order_id = order_facts.order_id"
+    moving = "facts.order_id IS NOT NULL AND facts.kind <> 'IncidentRaised'"
+    for sql in (
+        f"SELECT position FROM order_facts WHERE NOT EXISTS (SELECT 1 FROM facts WHERE {same} AND {moving})",
+        f"SELECT position FROM facts WHERE {moving} AND NOT EXISTS (SELECT 1 FROM order_facts WHERE {same})",
+    ):
+        row = db.execute(sql).fetchone()
         if row is not None:
-            raise Damaged(f"fact {row[1]} and the table of order_facts differ about the order it is of")
+            raise Damaged(f"fact {row[0]} and the table of order_facts differ about the order that it is of")
 
 
 def _is_damage(cause: BaseException | None) -> bool:

@@ -26,7 +26,7 @@ from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS, OrderState, Qu
 from parallax.journal import rows
 from parallax.journal.judging import Ahead, DoesNotFollow, Holder
 from parallax.journal.rows import Damaged
-from parallax.journal.writing import chunked, flat, insert, marks, move, moving
+from parallax.journal.writing import flat, insert, marks, move, moving, parts
 from parallax.ports.codec import decode
 from parallax.ports.journal import Recorded
 
@@ -81,8 +81,8 @@ class Tables:
             order = change.order
             if order is not None and order.id not in ahead.orders and order.id not in seen.orders:
                 unseen[order.id] = order.quote_id
-        for size, part in chunked(list(unseen.items())):
-            for row in self._db.execute(_looking_up_orders(size), flat(part)):
+        for part in parts(list(unseen.items())):
+            for row in self._db.execute(_looking_up_orders(len(part)), flat(part)):
                 order_id, quote_id, order_state, quote_state, holder, by = row
                 if order_state is not None:
                     seen.orders[order_id] = OrderState(order_state)
@@ -94,8 +94,8 @@ class Tables:
     def _look_up_begun(self, changes: Iterable[Change]) -> None:
         """See whether quotes that begin have a row, which none may have."""
         begun = [(quote.id,) for change in changes for quote in _begun(change)]
-        for size, part in chunked(begun):
-            for quote_id, state in self._db.execute(_looking_up_quotes(size), flat(part)):
+        for part in parts(begun):
+            for quote_id, state in self._db.execute(_looking_up_quotes(len(part)), flat(part)):
                 self._seen.quotes[quote_id] = QuoteState(state)
 
     # After facts were written

@@ -9,7 +9,7 @@ Users, incidents and the pause have their rows in the commit of their fact. Quot
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Final
@@ -106,36 +106,37 @@ def remember(db: sqlite3.Connection, answer: Remembered) -> None:
 
 def insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[rows.Row]) -> None:
     """Insert any number of rows."""
-    for size, part in chunked(values):
-        db.execute(_inserting(table, columns, size), flat(part))
+    for part in parts(values):
+        db.execute(_inserting(table, columns, len(part)), flat(part))
 
 
 def move(
     db: sqlite3.Connection, statement: Callable[[int], str], values: Sequence[rows.Row], what: str
 ) -> None:
     """Update rows that must be in one of the states they are expected in."""
-    for size, part in chunked(values):
+    for part in parts(values):
         try:
-            changed = db.execute(statement(size), flat(part)).rowcount
+            changed = db.execute(statement(len(part)), flat(part)).rowcount
         except sqlite3.IntegrityError as error:
             raise DoesNotFollow(str(error)) from None
-        if changed != size:
+        if changed != len(part):
             ids = ", ".join(row[0] for row in part[:3])
             raise DoesNotFollow(f"{what} among {ids} is not in a state that may be followed so")
 
 
-def chunked(values: Sequence[rows.Row]) -> Iterator[tuple[int, Sequence[rows.Row]]]:
-    """Rows in parts of the sizes that statements are prepared for, each with its size."""
-    if len(values) == 1:  # as a lone order has it
-        yield 1, values
-        return
-    begin, width = 0, len(values[0]) if values else 0
+def parts(values: Sequence[rows.Row]) -> Sequence[Sequence[rows.Row]]:
+    """Rows in parts of as many as statements are prepared for."""
+    if len(values) <= 2:  # as a lone order has it
+        return [values] if values else []
+    found: list[Sequence[rows.Row]] = []
+    begin, width = 0, len(values[0])
     for size in _CHUNKS:
         if size * width > _MAX_VALUES:
             continue
         while len(values) - begin >= size:
-            yield size, values[begin : begin + size]
+            found.append(values[begin : begin + size])
             begin += size
+    return found
 
 
 def flat(part: Sequence[rows.Row]) -> Sequence[object]:

@@ -1,7 +1,8 @@
 """What `parallax journal verify | export | backup | stats` do with a journal that no desk has in use.
 
 Each takes the journal's lock while it works and raises `JournalFailed`, in words, when a desk has it. They return
-plain data; printing is the commands' business. Nothing here changes a journal.
+plain data; printing is the commands' business. Nothing here changes what a journal says; where a desk was killed, its
+tables catch up with its facts.
 """
 
 # ruff: noqa: S608 - statements are put together from the names of our own tables and columns alone

@@ -418,7 +418,8 @@ class SqliteJournal:
             return
         if store.behind and self._failed is None:
             self._follow(store)
-            return
+            if store.behind and self._failed is None:
+                return
         job = self._reads.popleft()
         if job.future.cancelled():
             return

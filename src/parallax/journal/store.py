@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote as url_quote
 
 from msgspec import Struct
@@ -35,6 +35,8 @@ from parallax.journal.rows import Damaged
 from parallax.ports.codec import chained, decode, digest, encode
 from parallax.ports.journal import GENESIS, Recorded, Remembered
 
+T = TypeVar("T")
+
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first SQLite with STRICT tables; without them a damaged value could change its type in silence."""
 
@@ -57,7 +59,6 @@ TAIL: Final = 1_000
 THOROUGH_BYTES: Final = 32 * 2**20
 """Up to this size (some 50,000 facts) a start checks every page and key of the file, in under half a second. Beyond
 it, a start checks what it reads: every order's row is looked at, and all that is live is read under its seal."""
-
 
 UNFOLLOWED: Final = 1_000
 """Facts about anything but quotes and orders after which it is noted down all the same how far the tables are: the next
@@ -238,17 +239,7 @@ class Store:
         The tables of quotes and orders do not show them before `follow`. When this raises, nothing of it was
         confirmed, and the store must take no more.
         """
-        db = self.db
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            outcomes, recorded = self._write(batches)
-            db.execute("COMMIT")
-        except FAILURES as error:
-            self._undo()
-            raise described(error, self.path) from error
-        except BaseException:
-            self._undo()
-            raise
+        outcomes, recorded = self._whole(lambda: self._write(batches))
         if recorded:
             self.position, self.head = recorded[-1].position, recorded[-1].hash
             self._tables.note(recorded)
@@ -291,17 +282,7 @@ class Store:
         `behind` tells whether there is more. When this raises, the store must take no more."""
         if not self.behind:
             return
-        try:
-            self.db.execute("BEGIN IMMEDIATE")
-            done = self._tables.follow(self.position)
-            self.db.execute("COMMIT")
-        except FAILURES as error:
-            self._undo()
-            raise described(error, self.path) from error
-        except BaseException:
-            self._undo()
-            raise
-        self._tables.followed(done)
+        self._tables.followed(self._whole(lambda: self._tables.follow(self.position)))
 
     def follow_all(self) -> None:
         """Let the tables of quotes and orders show all that is recorded."""
@@ -328,9 +309,19 @@ class Store:
         self._tables.catch_up(self.position)
         self.follow_all()
 
-    def _undo(self) -> None:
-        self._sound = False
-        self._roll_back()
+    def _whole(self, work: Callable[[], T]) -> T:
+        """Do something in one transaction; when it raises, none of it is done, and nothing more may be."""
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            result = work()
+            self.db.execute("COMMIT")
+        except BaseException as error:
+            self._sound = False
+            self._roll_back()
+            if isinstance(error, FAILURES):
+                raise described(error, self.path) from error
+            raise
+        return result
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):

@@ -180,6 +180,16 @@ def test_what_does_not_follow_is_not_written(store: Store, what: str, followed: 
     assert (found.ok, found.facts) == (True, before)
 
 
+def test_a_row_in_no_state_at_all_is_damage(store: Store) -> None:
+    scribe = Scribe(None)
+    write(store, scribe, quote("q"), claim("o", "q"))
+    store.follow_all()
+    store.db.execute("PRAGMA ignore_check_constraints = ON")
+    store.db.execute("UPDATE orders SET state = 'odd'")
+    with pytest.raises(JournalFailed, match="damaged"):
+        write(store, scribe, sent("o", "q"))
+
+
 # Readers see everything
 
 

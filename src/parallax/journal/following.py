@@ -93,7 +93,7 @@ class Tables:
 
     def _look_up_begun(self, changes: Iterable[Change]) -> None:
         """See whether quotes that begin have a row, which none may have."""
-        begun = [(quote.id,) for change in changes for quote in _begun(change)]
+        begun = [(quote.id,) for change in changes if change.order is None for quote in _begun(change)]
         for part in parts(begun):
             for quote_id, state in self._db.execute(_looking_up_quotes(len(part)), flat(part)):
                 self._seen.quotes[quote_id] = QuoteState(state)
@@ -166,9 +166,7 @@ class Tables:
 
 
 def _begun(change: Change) -> Sequence[Quote]:
-    """The quotes that begin with a change."""
-    if change.order is not None:
-        return ()
+    """The quotes that begin with a change that is about no order."""
     return change.listed if change.quote is None else (change.quote,)
 
 

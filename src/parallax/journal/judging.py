@@ -4,7 +4,7 @@ another. Both journals ask this before they write anything down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from parallax.domain.errors import QuoteTaken
@@ -54,11 +54,13 @@ class Ahead:
     def holder(self, quote_id: QuoteId) -> Holder | None:
         return self.holders[quote_id] if quote_id in self.holders else self.below.holder(quote_id)
 
-    def take(self, changes: Iterable[Change]) -> QuoteTaken | None:
+    def take(self, changes: Sequence[Change]) -> QuoteTaken | None:
         """Put a batch on top: all of it, or nothing and the order that its claim came too late for.
 
         Raises `DoesNotFollow` when a step is not one of the tables'.
         """
+        if len(changes) == 1:
+            return self._step(changes[0])
         batch = Ahead(self)
         for change in changes:
             if (taken := batch._step(change)) is not None:

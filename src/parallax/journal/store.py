@@ -250,16 +250,19 @@ class Store:
         self, batches: Sequence[Batch]
     ) -> tuple[list[Sequence[Recorded] | QuoteTaken], Sequence[Recorded]]:
         """What becomes of each batch, and all that is written."""
+        late = self._tables.judge([batch.changes for batch in batches])
+        if len(batches) == 1 and late[0] is None and batches[0].answer is None:  # as a lone order has it
+            recorded = self._put(batches[0].changes, batches[0].records)
+            return [recorded], recorded
         changes: list[Change] = []
         records: list[bytes] = []
-        late = self._tables.judge([batch.changes for batch in batches])
         for batch, taken in zip(batches, late, strict=True):
             if batch.answer is not None:
                 writing.remember(self.db, batch.answer)
             if taken is None:
                 changes += batch.changes
                 records += batch.records
-        recorded = writing.put(self.db, changes, records, self.position, self.head)
+        recorded = self._put(changes, records)
         outcomes: list[Sequence[Recorded] | QuoteTaken] = []
         begin = 0
         for batch, taken in zip(batches, late, strict=True):
@@ -270,6 +273,9 @@ class Store:
             outcomes.append(recorded[begin:end])
             begin = end
         return outcomes, recorded
+
+    def _put(self, changes: Sequence[Change], records: Sequence[bytes]) -> Sequence[Recorded]:
+        return writing.put(self.db, changes, records, self.position, self.head)
 
     @property
     def behind(self) -> int:

@@ -1,7 +1,8 @@
 """The journal on disk: one SQLite file, one connection, one writer thread.
 
 Everything queued while a commit is on its way to the disk shares the next one, so many waiting claims cost one fsync.
-Reads run on the same thread between commits, and give way to a claim that comes in meanwhile.
+Reads run on the same thread between commits, and give way to a claim that comes in meanwhile; so do the tables of
+quotes and orders, which follow the facts.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class _Read:
     work: Callable[[Store], Any]
     future: asyncio.Future[Any]
     patient: bool = False
-    """Whether it lets commits in by itself, and minds what it is shown."""
+    """Whether it lets commits in by itself, as a backup does between its steps."""
     yields: int = 0
 
 

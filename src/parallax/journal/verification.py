@@ -203,10 +203,10 @@ def _same(db: sqlite3.Connection, table: str, columns: Sequence[str], expected: 
 def _same_positions(db: sqlite3.Connection) -> None:
     """The positions of orders' facts must be those of the facts, whose columns are checked by now."""
     same = "facts.position = order_facts.position AND facts.order_id = order_facts.order_id"
-    moving = "facts.order_id IS NOT NULL AND facts.kind <> 'IncidentRaised'"
+    of_orders = "facts.order_id IS NOT NULL AND facts.kind <> 'IncidentRaised'"
     for sql in (
-        f"SELECT position FROM order_facts WHERE NOT EXISTS (SELECT 1 FROM facts WHERE {same} AND {moving})",
-        f"SELECT position FROM facts WHERE {moving} AND NOT EXISTS (SELECT 1 FROM order_facts WHERE {same})",
+        f"SELECT position FROM order_facts WHERE NOT EXISTS (SELECT 1 FROM facts WHERE {same} AND {of_orders})",
+        f"SELECT position FROM facts WHERE {of_orders} AND NOT EXISTS (SELECT 1 FROM order_facts WHERE {same})",
     ):
         row = db.execute(sql).fetchone()
         if row is not None:

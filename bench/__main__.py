@@ -6,6 +6,8 @@ import importlib
 import sys
 import time
 
+from bench.machine import Processors
+
 GROUPS = {
     "calls": "calls to the exchange, and how soon news is shown (virtual time)",
     "journal": "facts made durable",
@@ -23,9 +25,10 @@ def main(names: list[str]) -> int:
     print(f"Python {' '.join(sys.version.split())}\n")
     held = True
     for name in names or GROUPS:
-        began = time.monotonic()
+        began, processors = time.monotonic(), Processors()
         held &= importlib.import_module(f"bench.{name}").run(GROUPS[name])
-        print(f"({name}: {time.monotonic() - began:.0f} s)\n")
+        seconds, stolen = time.monotonic() - began, processors.stolen()
+        print(f"({name}: {seconds:.0f} s; the host took {stolen:.1%} of the processors' time)\n")
     return 0 if held else 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import quantiles
 
 from rich.console import Console
@@ -32,6 +32,12 @@ def at_least(what: str, value: float, bar: float, unit: str = "", original: str 
     return Row(
         what, f"{value:,.{digits}f}{unit}", f"≥ {bar:,g}{unit}", original, holds=round(value, digits) >= bar
     )
+
+
+def ranged(row: Row, values: list[float]) -> Row:
+    """A row that also names the least and the largest of what it is the median of."""
+    digits = 0 if min(values) >= 100 else 1
+    return replace(row, what=f"{row.what} ({min(values):,.{digits}f}–{max(values):,.{digits}f})")
 
 
 def percentile(values: list[float], share: float) -> float:

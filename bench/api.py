@@ -3,10 +3,6 @@
 All but the event stream and the hanging exchange is measured in five turns, each figure once in each, and told by its
 median: a virtual machine's neighbours come and go by the half-minute, and one of them spoils one turn of everything
 and not every turn of one figure. The load comes from this process, on the same two cores.
-
-The bar of a lone order is for a machine that has two cores. Where the host has taken some of their time for others, the
-order is measured in further rounds, and those that count are the five in which it took least; what all of them say is
-told too.
 """
 
 from __future__ import annotations
@@ -32,28 +28,18 @@ ORDERS = 1_500
 CLIENTS = 32
 LONE = 200
 READ = 1_000
-LENT = 0.02
-"""Share of the processors' time that the host may take while lone orders are measured: this bench uses a quarter of it,
-so that is a twelfth of what it uses. Beyond it the round is measured again."""
 HYDRATED = 100_000
 READERS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Lone:
-    """One round of orders that were alone."""
-
-    added: list[float]
-    """Milliseconds that the desk added to each."""
-    stolen: float
-    """Share of the processors' time that the host took meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What one turn measured."""
 
-    lone: Lone
+    lone: list[float]
+    """Milliseconds that the desk adds to an order, of each."""
+    stolen: float
+    """Share of the processors' time that the host took meanwhile."""
     orders: float
     """A second."""
     quotes: float
@@ -68,41 +54,37 @@ class Turn:
 
 def run(title: str) -> bool:
     """Measure and print; returns whether every bar holds."""
-    turns = [Turn(lone(), orders(), *reads(), *hydrating()) for _ in range(TURNS)]
-    others = [*streaming(), *hanging()]
-    alone = [turn.lone for turn in turns]
-    while sum(each.stolen <= LENT for each in alone) < TURNS and len(alone) < 2 * TURNS:
-        alone.append(lone())
-    return show(title, [*told_alone(alone), *told(turns), *others])
+    turns = [turn() for _ in range(TURNS)]
+    return show(title, [*told(turns), *streaming(), *hanging()])
 
 
-def told_alone(rounds: list[Lone]) -> list[Row]:
-    """What the desk adds to a lone order: the medians of the rounds that count."""
-    counted = sorted(rounds, key=lambda each: each.stolen)[:TURNS]
-    middles = [median(each.added) for each in counted]
-    tails = [percentile(each.added, 0.99) for each in counted]
-    stolen = [each.stolen * 100 for each in counted]
-    rows = [
-        at_most("a lone order: time added to calling the sandbox directly, p50", median(middles), 4, " ms"),
-        at_most("… p99", median(tails), 15, " ms"),
-        Row("… the host took of the processors' time", f"{median(stolen):.1f} %"),
-    ]
-    told = [ranged(row, values) for row, values in zip(rows, (middles, tails, stolen), strict=True)]
-    if len(rounds) > TURNS:
-        every = [median(each.added) for each in rounds]
-        row = Row(f"… p50 over all {len(rounds)} rounds", f"{median(every):.2f} ms")
-        told.append(ranged(row, every))
-    return told
+def turn() -> Turn:
+    """Everything once that is told by its median."""
+    processors = Processors()
+    added = lone()
+    stolen = processors.stolen()
+    return Turn(added, stolen, orders(), *reads(), *hydrating())
 
 
 def told(turns: list[Turn]) -> list[Row]:
-    """The medians of everything else."""
+    """The medians."""
     rates = [each.orders for each in turns]
+    middles = [median(each.lone) for each in turns]
+    tails = [percentile(each.lone, 0.99) for each in turns]
+    stolen = [each.stolen * 100 for each in turns]
     took = [each.hydrating for each in turns]
     return [
         ranged(
             at_least("orders a second, 32 clients, durable and accepted", median(rates), 400, "/s"), rates
         ),
+        ranged(
+            at_most(
+                "a lone order: time added to calling the sandbox directly, p50", median(middles), 4, " ms"
+            ),
+            middles,
+        ),
+        ranged(at_most("… p99", median(tails), 15, " ms"), tails),
+        ranged(Row("… the host took of the processors' time", f"{median(stolen):.1f} %"), stolen),
         at_least("GET /api/quotes/{id} a second", median(each.quotes for each in turns), 5_000, "/s"),
         at_least("a page of 100 quotes, a second", median(each.pages for each in turns), 3_000, "/s"),
         ranged(at_most("hydrating 100,000 quotes, durably", median(took), 2, " s", "3.0–6.4 s"), took),
@@ -148,7 +130,7 @@ def orders() -> float:
         return uvloop.run(measure(up))
 
 
-def lone() -> Lone:
+def lone() -> list[float]:
     """One order at a time, at the sandbox directly and through the desk by turns: what the desk adds."""
 
     async def measure(up: Running) -> list[float]:
@@ -167,10 +149,8 @@ def lone() -> Lone:
         usual = median(straight)
         return [(each - usual) * 1_000 for each in seconds[20:]]
 
-    processors = Processors()
     with running(2 * LONE) as up:
-        added = uvloop.run(measure(up))
-    return Lone(added, processors.stolen())
+        return uvloop.run(measure(up))
 
 
 def reads() -> tuple[float, float]:

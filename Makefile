@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The Python that the environment is made of: the fastest 3.11 there is, or the one that is named here.
+# The Python that the environment is made of: the machine's python3, or the one that is named here.
 PYTHON ?=
 
 # pyright would otherwise ask the network whether a newer one exists.
@@ -23,7 +23,7 @@ ARGS ?=
 SEEDS ?= 100
 TESTS ?= tests
 
-.PHONY: help setup setup-dev setup-browser run check test bench simulate lock wheel clean
+.PHONY: help setup setup-dev setup-browser run check test tests test-all bench simulate lock wheel clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,9 +76,21 @@ check: setup-dev ## Lint, format, types, layers: seconds
 
 test: setup-dev setup-browser ## Check, then run every test (TESTS=tests/domain for some)
 	@$(MAKE) check
+	@$(MAKE) tests
+
+tests: setup-dev setup-browser
 	@exec $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(TESTS) $(ARGS)
 
+RELEASE := import sys; print("%d.%d" % sys.version_info[:2])
+
+test-all: test ## The same, then every test on each other Python from 3.11 to 3.14 that this machine has
+	@own=$$($(BIN)/python -c '$(RELEASE)'); for python in $$(scripts/find-pythons); do \
+	  release=$$("$$python" -c '$(RELEASE)'); \
+	  [ "$$release" = "$$own" ] || $(MAKE) VENV="$(VENV)-$$release" PYTHON="$$python" tests; \
+	done
+
 bench: setup-dev ## Measure (bench/)
+	@scripts/ensure-chromium
 	@exec $(BIN)/python -m bench $(ARGS)
 
 simulate: setup-dev ## Run the simulation over SEEDS=100 seeds
@@ -99,6 +111,6 @@ wheel: setup-dev ## Build dist/parallax-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## Remove the environment and everything made; settings and journals stay
-	@rm -rf $(VENV) build dist artifacts tests/browser/node_modules .hypothesis .import_linter_cache \
+	@rm -rf $(VENV) $(VENV)-3.* build dist artifacts tests/browser/node_modules .hypothesis .import_linter_cache \
 	  .pytest_cache .ruff_cache .schemathesis
 	@find src tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -156,6 +156,19 @@ def test_the_locks_hold_what_pyproject_asks_for() -> None:
             )
 
 
+def test_the_supported_pythons_are_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    classified = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    found = re.search(
+        r'^readonly RELEASES="(.*)"$', (ROOT / "scripts" / "find-pythons").read_text(), re.MULTILINE
+    )
+    assert found
+    assert sorted(found[1].split()) == sorted(classified)
+    readme = re.search(r"with Python ([\d., or]+), and `make`", (ROOT / "README.md").read_text())
+    assert readme
+    assert re.findall(r"3\.\d+", readme[1]) == classified
+
+
 def test_the_locks_agree_with_each_other() -> None:
     runtime, dev = map(requirements, LOCKS)
     assert {name: entry for name, entry in runtime.items() if dev.get(name) != entry} == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import datetime
+from http import HTTPStatus
 
 import pytest
 
@@ -258,6 +259,9 @@ async def test_a_refusal_names_all_that_is_wrong() -> None:
     )
 
 
+# Python 3.13 calls 422 "Unprocessable Content".
+PHRASE = HTTPStatus.UNPROCESSABLE_ENTITY.phrase
+
 EXPECTED_SHAPES = {
     "errors": b'{"errors": {"quote_id": ["does not exist"], "from_amount": ["is missing"]}}',
     "data_errors": b'{"data": {"errors": {"quote_id": ["does not exist"], "from_amount": ["is missing"]}}}',
@@ -265,10 +269,10 @@ EXPECTED_SHAPES = {
     "list": b'{"errors": ["quote_id does not exist", "from_amount is missing"]}',
     "objects": b'{"errors": [{"field": "quote_id", "message": "does not exist"}, '
     b'{"field": "from_amount", "message": "is missing"}]}',
-    "detail": b'{"errors": {"detail": "Unprocessable Entity"}}',
+    "detail": f'{{"errors": {{"detail": "{PHRASE}"}}}}'.encode(),
     "error": b'{"error": "quote_id does not exist; from_amount is missing"}',
     "text": b"quote_id does not exist; from_amount is missing",
-    "html": b"<html><body><h1>Unprocessable Entity</h1></body></html>",
+    "html": f"<html><body><h1>{PHRASE}</h1></body></html>".encode(),
     "empty": b"",
 }
 

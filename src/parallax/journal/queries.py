@@ -173,10 +173,10 @@ def order_facts(db: sqlite3.Connection, order_id: OrderId, after: int) -> list[S
     """A page of the facts that name one order: its own, and incidents."""
     return _chosen(
         db,
-        "position IN (SELECT position FROM order_facts WHERE order_id = ?1 UNION ALL"
-        " SELECT position FROM facts WHERE order_id = ?1 AND kind = 'IncidentRaised')"
-        " AND position > ?2 ORDER BY position LIMIT ?3",
-        (order_id, after, MAX_PAGE),
+        "position IN (SELECT position FROM order_facts WHERE order_id = ? UNION ALL"
+        " SELECT position FROM facts WHERE order_id = ? AND kind = 'IncidentRaised')"
+        " AND position > ? ORDER BY position LIMIT ?",
+        (order_id, order_id, after, MAX_PAGE),
     )
 
 

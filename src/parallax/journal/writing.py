@@ -156,15 +156,12 @@ def _inserting(table: str, columns: tuple[str, ...], height: int) -> str:
 
 @cache
 def moving(table: str, columns: tuple[str, ...], height: int, more: str) -> str:
-    """An update from a list of values: id, the states before, then `columns`, and one for `more` if given. One row
-    alone, as a lone order has it, needs no join."""
-    value = "?" if height == 1 else "v.column"
+    """An update from a list of values: id, the states before, then `columns`, and one for `more` if given."""
     last = len(columns) + 2
-    settings = [f"{column} = {value}{number}" for number, column in enumerate(columns, 3)]
+    settings = [f"{column} = v.column{number}" for number, column in enumerate(columns, 3)]
     if more:
-        settings.append(more.format(f"{value}{last + 1}"))
-    source = "" if height == 1 else f"FROM (VALUES {marks(last + bool(more), height)}) AS v "
+        settings.append(more.format(f"v.column{last + 1}"))
     return (
-        f"UPDATE {table} SET {', '.join(settings)} {source}"
-        f"WHERE {table}.id = {value}1 AND instr({value}2, ',' || {table}.state || ',')"
+        f"UPDATE {table} SET {', '.join(settings)} FROM (VALUES {marks(last + bool(more), height)}) AS v"
+        f" WHERE {table}.id = v.column1 AND instr(v.column2, ',' || {table}.state || ',')"
     )

@@ -169,6 +169,13 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     assert re.findall(r"3\.\d+", readme[1]) == classified
 
 
+def test_no_script_can_end_with_a_broken_pipe() -> None:
+    """Under pipefail, a reader that leaves early (head, grep -q) ends the whole script, though only now and then."""
+    scripts = [ROOT / "Makefile", ROOT / ".ci" / "run", *(ROOT / "scripts").iterdir()]
+    early = re.compile(r"[^|]\|\s*(head|grep\s+-\w*[qm]|sed\s+-n\s+\S*q)\b")
+    assert {path.name: found[0] for path in scripts if (found := early.search(path.read_text()))} == {}
+
+
 def test_the_locks_agree_with_each_other() -> None:
     runtime, dev = map(requirements, LOCKS)
     assert {name: entry for name, entry in runtime.items() if dev.get(name) != entry} == {}

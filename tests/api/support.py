@@ -19,7 +19,7 @@ from parallax.desk.desk import Desk
 from parallax.journal.memory import MemoryDisk, MemoryJournal
 from parallax.ports.clock import SystemClock
 from parallax.ports.journal import Journal
-from parallax.sandbox import USER_FIXTURES, Exchange, InProcess, SandboxSettings, create_app
+from parallax.sandbox import USER_FIXTURES, Exchange, InProcess, Refusal, SandboxSettings, create_app
 from parallax.venues.budget import Limits
 from parallax.venues.exchange_api import ExchangeApi
 from parallax.venues.gateway import Gateway, GatewaySettings
@@ -268,10 +268,21 @@ class World:
 
     async def fault(self, kind: str, **fields: object) -> None:
         """Switch a fault of the sandbox on."""
-        got = await Client(self.sandbox, {"host": "sandbox", "x-api-key": KEY})(
-            "POST", "/_control", {"fault": kind, **fields}
-        )
+        await self.control(fault=kind, **fields)
+
+    async def control(self, **fields: object) -> None:
+        """Ask the sandbox's control door."""
+        got = await Client(self.sandbox, {"host": "sandbox", "x-api-key": KEY})("POST", "/_control", fields)
         assert got.status in (200, 201), got
+
+    def refuse(self, errors: dict[str, list[str]], status: int = 422) -> Callable[..., Any]:
+        """Have the exchange refuse every order."""
+
+        def place_order(*_: object, **__: object) -> object:
+            raise Refusal(status, errors)
+
+        self.exchange.place_order = place_order  # type: ignore[method-assign]
+        return place_order
 
     async def settled(self) -> None:
         """Have every order settle at the exchange and be seen here, without the tracker's well-placed waits."""

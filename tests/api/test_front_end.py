@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from parallax.web.api.dialect import ROOT
 from tests.api.support import HOST, KEY, USER, World
 
 VALID = timedelta(minutes=5)
@@ -84,12 +85,12 @@ class FrontEnd:
 async def front_end(request: pytest.FixtureRequest, world: World) -> Any:
     """The same program in front of the one and of the other."""
     app, base = (
-        (world.sandbox, "http://exchange")
+        (world.sandbox, "http://exchange/api")
         if request.param == "the exchange"
-        else (world.api, f"http://{HOST}")
+        else (world.api, f"http://{HOST}{ROOT}")
     )
     async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app), base_url=f"{base}/api", headers={"X-Api-Key": KEY}
+        transport=httpx2.ASGITransport(app), base_url=base, headers={"X-Api-Key": KEY}
     ) as http:
         yield FrontEnd(http)
 

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from parallax.domain.errors import VenueUnavailable
-from parallax.sandbox import Refusal
 from tests.api.support import NOWHERE, OTHER_USER, USER, World
-
-
-def refuse(world: World, errors: dict[str, list[str]], status: int = 422) -> Callable[..., Any]:
-    """Have the exchange refuse every order."""
-
-    def place_order(*_: object, **__: object) -> object:
-        raise Refusal(status, errors)
-
-    world.exchange.place_order = place_order  # type: ignore[method-assign]
-    return place_order
 
 
 async def test_an_order_without_an_answer_is_202_unknown_and_says_where_to_look(world: World) -> None:
@@ -78,7 +65,7 @@ async def test_a_refusal_of_the_amount_is_422_with_the_exchanges_reasons_and_fre
 ) -> None:
     quote = await world.quote()
     accept = world.exchange.place_order
-    refuse(world, {"from_amount": ["is above your limit"]})
+    world.refuse({"from_amount": ["is above your limit"]})
     got = await world.order(quote["id"])
     assert (got.status, got.json["code"]) == (422, "order_refused")
     assert got.json["errors"] == {"from_amount": ["is above your limit"]}
@@ -106,7 +93,7 @@ async def test_an_order_that_was_held_back_says_once_that_nothing_was_sent(
 
 
 async def test_orders_that_never_came_to_be_are_listed_only_when_asked_for(world: World) -> None:
-    refuse(world, {"from_amount": ["is above your limit"]})
+    world.refuse({"from_amount": ["is above your limit"]})
     refused = (await world.order()).json["order_id"]
     path = f"/api/users/{USER}/orders"
     assert (await world.call("GET", path)).data == []
@@ -118,7 +105,7 @@ async def test_orders_that_never_came_to_be_are_listed_only_when_asked_for(world
 @pytest.mark.parametrize("status", [401, 403, 429])
 async def test_a_refusal_of_the_desk_itself_is_503_and_may_pass(world: World, status: int) -> None:
     quote = await world.quote()
-    refuse(world, {"api_key": ["is not valid"]}, status)
+    world.refuse({"api_key": ["is not valid"]}, status)
     got = await world.order(quote["id"])
     assert (got.status, got.json["code"], got.json["retry"]) == (503, "desk_turned_away", True)
     assert got.headers["retry-after"]
@@ -126,7 +113,7 @@ async def test_a_refusal_of_the_desk_itself_is_503_and_may_pass(world: World, st
 
 
 async def test_what_is_said_of_the_request_as_a_whole_is_said_plainly(world: World) -> None:
-    refuse(world, {"detail": ["too many requests"]}, 429)
+    world.refuse({"detail": ["too many requests"]}, 429)
     got = await world.order()
     assert got.json["errors"] == {"detail": ["too many requests"]}
     assert got.json["detail"].endswith("nothing was exchanged. too many requests")

@@ -204,6 +204,11 @@ class Desk:
         self._venue.avoided("cache")
         return sorted(self.books.users, key=lambda user: (user.name.casefold(), user.id))
 
+    def users_as_listed(self) -> list[User]:
+        """All users that are known, in the order in which the venue first listed them."""
+        self._venue.avoided("cache")
+        return list(self.books.users)
+
     async def user(self, user_id: UserId) -> User:
         """One user. Raises `NotFound`, or `VenueUnavailable` when the venue has not named its users yet."""
         if (user := self.books.user(user_id)) is not None:

@@ -234,10 +234,10 @@ class SandboxApp:
         try:
             answer = await self._answer_control(scope, path, receive)
         except Refusal as refusal:
-            body, content_type = REFUSAL_SHAPES["errors"](refusal)
+            body, content_type = REFUSAL_SHAPES["both"](refusal)
             answer = Answer(refusal.status, body, content_type, _refusal_headers(refusal))
         except ConnectionDropped as error:  # the record's file takes no more
-            body, content_type = REFUSAL_SHAPES["errors"](Refusal(507, {"state": [str(error)]}))
+            body, content_type = REFUSAL_SHAPES["both"](Refusal(507, {"state": [str(error)]}))
             answer = Answer(507, body, content_type)
         await self._deliver(answer, send, 0.0)
 
@@ -260,13 +260,18 @@ def create_app(exchange: Exchange, api_key: str, *, control: bool = True) -> San
 
 
 def route(method: str, path: str) -> tuple[str, str]:
-    """The kind of call, and the id in its path ("" when it has none). Raises `Refusal` (404, 405)."""
+    """The kind of call, and the id in its path ("" when it has none). Raises `Refusal` (404, 405).
+
+    A slash too many, as from a base URL that ends in one, does no harm.
+    """
     methods, target = _COLLECTIONS.get(path), ""
+    parts = ["", *filter(None, path.split("/"))] if methods is None else []
     if methods is None:
-        parts = path.split("/")
-        if len(parts) == 3 and parts[1] == "orders" and parts[2]:
+        methods = _COLLECTIONS.get("/".join(parts))
+    if methods is None:
+        if len(parts) == 3 and parts[1] == "orders":
             methods, target = {"GET": "order"}, parts[2]
-        elif len(parts) == 4 and parts[1] == "users" and parts[3] == "orders" and parts[2]:
+        elif len(parts) == 4 and parts[1] == "users" and parts[3] == "orders":
             methods, target = {"GET": "orders"}, parts[2]
         else:
             raise Refusal(404, {"path": ["not found"]})

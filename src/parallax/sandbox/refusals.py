@@ -46,6 +46,10 @@ def _shape_data_errors(refusal: Refusal) -> tuple[bytes, bytes]:
     return _json({"data": {"errors": refusal.errors}})
 
 
+def _shape_both(refusal: Refusal) -> tuple[bytes, bytes]:
+    return _json({"errors": refusal.errors, "data": {"errors": refusal.errors}})
+
+
 def _shape_flat(refusal: Refusal) -> tuple[bytes, bytes]:
     return _json({"errors": {field: messages[0] for field, messages in refusal.errors.items()}})
 
@@ -87,6 +91,7 @@ def _shape_empty(_refusal: Refusal) -> tuple[bytes, bytes]:
 
 
 REFUSAL_SHAPES: Final[dict[str, Callable[[Refusal], tuple[bytes, bytes]]]] = {
+    "both": _shape_both,
     "errors": _shape_errors,
     "data_errors": _shape_data_errors,
     "flat": _shape_flat,

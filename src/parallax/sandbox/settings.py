@@ -42,7 +42,7 @@ class SandboxSettings:
     """Share of orders that settle as failed, 0 to 1."""
     skew_seconds: float = 0.0
     """How far the exchange's own clock is ahead of the clock it was given."""
-    refusal_shape: str = "errors"
+    refusal_shape: str = "both"
     """Body of every refusal: one of `REFUSAL_SHAPES`."""
     created_status: int = 201
     """Status of an answer that made something: 201 or 200."""

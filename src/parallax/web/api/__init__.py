@@ -1,4 +1,4 @@
-"""The JSON API in the exchange's own dialect, and the event stream.
+"""The JSON API, the same desk in the exchange's own dialect, and the event stream.
 
 An ASGI application: `api = create_api(desk)` serves what it says that it `serves`.
 """

@@ -17,6 +17,7 @@ from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError
 from parallax.ports.time_limit import TimeLimit
 from parallax.web.api import openapi
+from parallax.web.api.dialect import Dialect
 from parallax.web.api.docs import Documentation
 from parallax.web.api.door import ALWAYS, Door
 from parallax.web.api.errors import ApiError, problem_body, told
@@ -30,7 +31,7 @@ from parallax.web.api.wire import BODY_SECONDS, PROBLEM, Answer, ClientGone, Hea
 from parallax.web.site import Site
 
 ROOT: Final = "/api"
-"""Where the API lives: the exchange's base URL ends in the same."""
+"""Where the API lives."""
 
 Handler = Callable[[Request], Awaitable[Reply]]
 
@@ -70,6 +71,7 @@ class Api:
         }
         self._patience = TimeLimit(BODY_SECONDS)
         self._door = Door(hosts, allowed_origins)
+        self._dialect = Dialect(desk, self._door, orders, quotes)
         self._routes = _Routes(
             [
                 *((one.method, one.path, handlers[one.name]) for one in OPERATIONS),
@@ -79,12 +81,18 @@ class Api:
 
     def serves(self, scope: Scope) -> bool:
         """Whether a call is the API's: it stands in front of whatever serves the rest."""
-        return scope["type"] == "http" and (scope["path"].startswith(_BELOW) or scope["path"] == ROOT)
+        if scope["type"] != "http":
+            return False
+        path: str = scope["path"]
+        return path.startswith(_BELOW) or path == ROOT or self._dialect.serves(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call. What goes wrong once an answer has begun ends its connection; everything else is answered."""
         if scope["type"] != "http":
             await _turn_away(scope, send)
+            return
+        if self._dialect.serves(scope):
+            await self._dialect(scope, receive, send)
             return
         request = Request.of(scope, receive, ROOT, self._patience)
         extra = ALWAYS

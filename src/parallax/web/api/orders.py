@@ -122,7 +122,7 @@ class Orders:
     # Placing
 
     async def _place(self, body: bytes, by: str, has_key: bool) -> Answer:
-        quote_id, user_id, text = _read(body)
+        quote_id, user_id, text = read_order(body)
         quote = await self._desk.quote(quote_id)
         await self._desk.user(user_id)
         amount = parse_amount(text, quote.rate.from_currency)
@@ -153,15 +153,21 @@ class Orders:
                 }
                 headers = ((b"location", here), (b"retry-after", b"%d" % LOOK_AGAIN))
                 return Answer(202, enveloped(models.order(order), links=links), headers)
-            case OrderState.REFUSED:
-                raise _refusal(order)
-            case OrderState.NOT_PLACED:
-                words = "The order never reached the exchange: that has been proven. Ask for a new quote."
-                raise ApiError("order_not_placed", words, beside=_naming(order))
-            case OrderState.WITHDRAWN:
-                raise self._withdrawal(order)
+            case OrderState.REFUSED | OrderState.NOT_PLACED | OrderState.WITHDRAWN:
+                raise self.turned_down(order)
             case _ as never:
                 assert_never(never)
+
+    def turned_down(self, order: Order) -> ApiError | QuoteExpired:
+        """What whoever placed an order that never came to be is told."""
+        match order.state:
+            case OrderState.REFUSED:
+                return _refusal(order)
+            case OrderState.WITHDRAWN:
+                return self._withdrawal(order)
+            case _:
+                words = "The order never reached the exchange: that has been proven. Ask for a new quote."
+                return ApiError("order_not_placed", words, beside=_naming(order))
 
     def _withdrawal(self, order: Order) -> ApiError | QuoteExpired:
         quote = self._desk.books.quote(order.quote_id)
@@ -205,7 +211,7 @@ def _naming(order: Order) -> dict[str, object]:
     return {"order_id": order.id, "quote_id": order.quote_id}
 
 
-def _read(body: bytes) -> tuple[QuoteId, UserId, str]:
+def read_order(body: bytes) -> tuple[QuoteId, UserId, str]:
     """The fields of an order. Raises `ApiError` naming each that is wrong."""
     given: models.NewOrder = read_object(body, models.NewOrder)
     errors: dict[str, list[str]] = {}

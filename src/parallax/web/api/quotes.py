@@ -114,7 +114,7 @@ class Quotes:
 
     async def _newest(self, limit: int) -> Page[Quote]:
         """The first page without filters, without a look at each row."""
-        held = await self._fetch(0, limit + 1)
+        held = await self.fetch(0, limit + 1)
         if len(held) <= limit:
             return Page(list(held), None)
         last = held[limit - 1]
@@ -130,9 +130,9 @@ class Quotes:
         def fits(quote: Quote) -> bool:
             return not statuses or quote.status(now) in statuses
 
-        return await page(self._fetch, wanted, fits)
+        return await page(self.fetch, wanted, fits)
 
-    async def _fetch(self, offset: int, limit: int) -> Sequence[Quote]:
+    async def fetch(self, offset: int, limit: int) -> Sequence[Quote]:
         """Quotes newest first, from memory where it has no gaps."""
         held = self._desk.books.newest_quotes(limit, offset)
         if len(held) == limit and offset + limit <= MEMORY_DEPTH:
@@ -148,5 +148,5 @@ class Quotes:
 
     async def _whole(self) -> AsyncIterator[bytes]:
         now = self._desk.venue_now()
-        async for piece in whole_list(self._fetch, lambda quote: self._rows.row_once(quote, now)):
+        async for piece in whole_list(self.fetch, lambda quote: self._rows.row_once(quote, now)):
             yield piece

@@ -20,7 +20,8 @@ from parallax.domain.errors import JournalFailed, QuoteTaken
 from parallax.domain.facts import Fact, IncidentKind, IncidentRaised, OrderWithdrawn
 from parallax.domain.identity import IncidentId, OrderId, QuoteId
 from parallax.journal import SqliteJournal, following, maintenance, queries, schema, sqlite
-from parallax.journal.store import Batch, Store, log_path
+from parallax.journal.files import log_path
+from parallax.journal.store import Batch, Store
 from tests.journal.strategies import histories, history
 from tests.journal.support import (
     NOON,
@@ -291,7 +292,7 @@ def test_a_journal_of_before_is_taken_over_with_all_that_it_holds(store: Store) 
     store.close()
     with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
         db.executescript(
-            "DROP TABLE followed; DROP TABLE order_facts; DROP INDEX incidents_of_order;"
+            "DROP TABLE log_in_use; DROP TABLE followed; DROP TABLE order_facts; DROP INDEX incidents_of_order;"
             "CREATE INDEX facts_of_order ON facts (order_id) WHERE order_id IS NOT NULL; PRAGMA user_version = 2;"
         )
         assert schema.intact(db, 2)

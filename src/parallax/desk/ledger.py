@@ -186,6 +186,9 @@ class Ledger:
                 self._by_quote.pop(order.quote_id, None)
 
     def _durable(self, records: Sequence[Recorded]) -> None:
+        if not records:
+            self._tell_of_failure()
+            return
         for record in records:
             self.books.put(record.change)
             self._forget((record.change,))

@@ -31,6 +31,7 @@ def copy(store: Store, target: Path, *, between: Callable[[], None]) -> None:
             between()
 
         store.db.backup(copied, pages=COPY_PAGES, progress=step)
+        copied.execute("DELETE FROM log_in_use")  # the copy is whole without a log
 
 
 def write(target: Path, fill: Callable[[Store], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Generator
@@ -48,6 +49,15 @@ def read_only(path: Path) -> JournalFailed:
     return JournalFailed(_READ_ONLY.format(path=path))
 
 
+def log_missing(path: Path, log: Path) -> JournalFailed:
+    """The file was in use when it was left, and is here without the log that belongs to it."""
+    return JournalFailed(
+        f"The journal {path} is not whole: its write-ahead log {log.name} is missing, as when a file is copied, moved "
+        "or named anew without it. Start from the name that has its log, put the log beside it, or restore a backup: "
+        "see docs/journal.md."
+    )
+
+
 def in_a_line(found: object) -> str:
     """SQLite's finding without its line breaks and ornaments."""
     return " ".join(str(found).replace("***", "").split())
@@ -89,7 +99,7 @@ def described(error: Exception, path: Path) -> JournalFailed:
         case sqlite3.Error():
             return _of_sqlite(error, path)
         case OSError():
-            return JournalFailed(f"The journal {path} cannot be used: {error.strerror or error}.")
+            return _of_system(error, path)
         case _:
             return JournalFailed(f"The journal {path} failed: {type(error).__name__}: {error}.")
 
@@ -104,6 +114,16 @@ def _of_sqlite(error: sqlite3.Error, path: Path) -> JournalFailed:
         return damaged(path, "text that is not UTF-8")
     words = _WORDS.get(kind or 0, "The journal {path} failed: {error}.")
     return JournalFailed(words.format(path=path, error=error))
+
+
+def _of_system(error: OSError, path: Path) -> JournalFailed:
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return JournalFailed(_WORDS[sqlite3.SQLITE_FULL].format(path=path))
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return read_only(path)
+        case _:
+            return JournalFailed(f"The journal {path} cannot be used: {error.strerror or error}.")
 
 
 def _holder(path: Path) -> int | None:

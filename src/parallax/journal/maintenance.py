@@ -20,8 +20,9 @@ import msgspec
 
 from parallax.journal import copies, rows, schema
 from parallax.journal.failures import failures_of
+from parallax.journal.files import Files
 from parallax.journal.rows import Damaged
-from parallax.journal.store import Store, log_path
+from parallax.journal.store import Store
 from parallax.journal.verification import DAMAGED, SOUND, Anchor, Verification, verify
 from parallax.ports.codec import chained, decode, digest
 from parallax.ports.journal import GENESIS
@@ -130,7 +131,7 @@ def backup(path: Path, target: Path) -> Copy:
 
 def stats(path: Path) -> Stats:
     """Figures of a journal."""
-    log = log_path(path)
+    log = Files(path).log
     log_bytes = log.stat().st_size if log.exists() else 0
     with closing(Store.open(path, create=False)) as store, failures_of(store.path):
         db = store.db

@@ -76,6 +76,9 @@ FAR_BEHIND: Final = 1_024
 """Facts that the tables are behind from which they follow also when there is always something to do. A first list of
 quotes, which comes with everything else that a start has to do, is not that many yet."""
 
+FILES_CHECK: Final = 1.0
+"""Seconds between two looks whether the file is still there, besides those of every commit."""
+
 ORPHAN_CHECK: Final = 1.0
 """Seconds between two looks whether the program is still there: a writer left behind must not keep it from ending."""
 
@@ -123,6 +126,7 @@ class SqliteJournal:
         self._queued = 0
         self._rate = 0.0
         self._last_commit = 0.0
+        self._last_check = 0.0
         self._bell = _Bell()
         self._lingering = False
         self._far_behind = False
@@ -355,6 +359,7 @@ class SqliteJournal:
                 self._commit()
                 self._read()
                 self._keep_up(store)
+            self._check_files(store)
             while not rung and store.behind and not (self._failed or self._writes or self._reads):
                 self._follow(store)
             if ending:
@@ -392,12 +397,12 @@ class SqliteJournal:
             try:
                 outcomes = self._store.commit([write.batch for write in group])
             except Exception as error:  # noqa: BLE001 - memory and disk may differ now, whatever it was
-                self._failed = described(error, self.path)
+                self._fail(described(error, self.path))
             else:
                 self._call(self._deliver, group, outcomes)
                 return
         for write in group:
-            self._call(_fail, write.future, JournalFailed(self._failed.words))
+            self._refuse(write.future)
 
     def _keep_up(self, store: Store) -> None:
         """When the tables are far behind let them follow, a little after each commit, until they show everything."""
@@ -405,12 +410,23 @@ class SqliteJournal:
             self._follow(store)
             self._far_behind = store.behind > 0
 
+    def _check_files(self, store: Store) -> None:
+        """Notice also when nothing is written that the file was taken away."""
+        now = time.monotonic()
+        if self._failed is not None or now - self._last_check < FILES_CHECK:
+            return
+        self._last_check = now
+        try:
+            store.check_files()
+        except JournalFailed as error:
+            self._fail(error)
+
     def _follow(self, store: Store) -> None:
         """Let the tables show more of what is recorded."""
         try:
             store.follow()
         except Exception as error:  # noqa: BLE001 - the tables cannot be trusted any more, whatever it was
-            self._failed = described(error, self.path)
+            self._fail(described(error, self.path))
 
     def _read(self) -> None:
         """Do one read, unless a claim breaks it off, or the tables do not show everything yet: then some of that."""
@@ -435,7 +451,7 @@ class SqliteJournal:
                 return
             failed = described(error, self.path)
             if not isinstance(error, copies.CopyFailed):
-                self._failed = self._failed or failed  # a journal that cannot be read cannot be trusted
+                self._fail(failed)  # a journal that cannot be read cannot be trusted
             self._call(_fail, job.future, JournalFailed(failed.words))
         else:
             self._call(_resolve, job.future, result)
@@ -452,10 +468,19 @@ class SqliteJournal:
     def _claims_wait(self) -> bool:
         return bool(self._writes)
 
-    def _end(self) -> None:
+    def _fail(self, failed: JournalFailed) -> None:
+        """Take no more, and have it told also where nobody waits for anything."""
+        if self._failed is None:
+            self._failed = failed
+            self._call(self._sink, ())
+
+    def _refuse(self, future: asyncio.Future[Any]) -> None:
         words = (self._failed or JournalFailed(f"The journal {self.path} is not open.")).words
+        self._call(_fail, future, JournalFailed(words))
+
+    def _end(self) -> None:
         for job in (*self._writes, *self._reads):
-            self._call(_fail, job.future, JournalFailed(words))
+            self._refuse(job.future)
         self._writes.clear()
         self._reads.clear()
         assert self._ended is not None

@@ -27,9 +27,10 @@ from parallax.journal.failures import (
     failures_of,
     in_use,
     kind_of,
-    pid_path,
+    log_missing,
     read_only,
 )
+from parallax.journal.files import Files
 from parallax.journal.following import Tables
 from parallax.journal.rows import Damaged
 from parallax.ports.codec import chained, decode, digest, encode
@@ -60,6 +61,9 @@ THOROUGH_BYTES: Final = 32 * 2**20
 """Up to this size (some 50,000 facts) a start checks every page and key of the file, in under half a second. Beyond
 it, a start checks what it reads: every order's row is looked at, and all that is live is read under its seal."""
 
+_TRUNCATE: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+"""Moves the log into the file and empties it."""
+
 UNFOLLOWED: Final = 1_000
 """Facts about anything but quotes and orders after which it is noted down all the same how far the tables are: the next
 start reads the facts from there."""
@@ -81,8 +85,9 @@ class Batch(Struct, frozen=True):
 class Store:
     """An open journal file. Every method raises `JournalFailed`; only the thread that opened it may use it."""
 
-    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
-        self.path = path
+    def __init__(self, files: Files, db: sqlite3.Connection) -> None:
+        self.path = files.path
+        self.files = files
         self.db = db
         self.position = 0
         self.head = GENESIS
@@ -103,17 +108,17 @@ class Store:
             raise JournalFailed(f"The journal needs SQLite {oldest}; this is {sqlite3.sqlite_version}.")
         path = path.absolute()
         with failures_of(path):
-            if not create and not path.is_file():
+            if not create and not path.exists():
                 raise JournalFailed(f"There is no journal {path}.")
-            _prepare(path)
-            db = sqlite3.connect(
-                f"file:{url_quote(str(path))}?mode=rw",
-                uri=True,
-                timeout=0,
-                isolation_level=None,
-                cached_statements=STATEMENTS,
-            )
-        store = cls(path, db)
+            files = Files(path)
+            _prepare(files)
+            files.lock()
+            try:
+                db = _connected(files)
+            except BaseException:
+                files.unlock()
+                raise
+        store = cls(files, db)
         try:
             with failures_of(path):
                 store._take(create=create)
@@ -131,7 +136,7 @@ class Store:
 
         What is in it stays, and zeros behind it are no frames of it. A full disk has no room for this, nor need it.
         """
-        with suppress(OSError), log_path(self.path).open("r+b", buffering=0) as log:
+        with suppress(OSError), self.files.log.open("r+b", buffering=0) as log:
             size = log.seek(0, os.SEEK_END)
             missing = bytes(max(0, CHECKPOINT_PAGES * FRAME - size))
             if log.write(missing) < len(missing):
@@ -139,21 +144,22 @@ class Store:
             os.fsync(log.fileno())
 
     def close(self) -> None:
-        """Let the tables follow, move the log into the file and let go of it."""
-        mine = self._holds
+        """Let the tables follow, move the log into the file and let go of it; a file that was taken away is left as a
+        killed desk leaves it."""
+        mine, self._holds = self._holds, False
         with suppress(sqlite3.Error, JournalFailed):
             self.db.set_progress_handler(None, 0)
             if mine and self._sound:
                 self.follow_all()
-        with suppress(sqlite3.Error):
-            if mine:
-                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if mine and self.files.mergeable:
+            for statement in (_TRUNCATE, "DELETE FROM log_in_use", _TRUNCATE):
+                with suppress(sqlite3.Error):
+                    self.db.execute(statement)
+        elif mine:
+            self.db.interrupt()  # so that SQLite does not move the log by itself
         with suppress(sqlite3.Error):
             self.db.close()
-        if mine:
-            self._holds = False
-            with suppress(OSError):
-                pid_path(self.path).unlink()
+        self.files.unlock()
 
     def _take(self, *, create: bool) -> None:
         """Get the lock, which is also the guard against a second desk, before anything is read or changed."""
@@ -163,6 +169,7 @@ class Store:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
         db.execute("PRAGMA mmap_size = 0")
+        log_was_there = self.files.log.exists()
         try:
             number = schema.version(db)  # first of all: a file of something else is left as it is
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -174,9 +181,9 @@ class Store:
             raise
         if mode != "wal":
             raise JournalFailed(f"The journal {self.path} cannot keep a write-ahead log where it is.")
+        if not log_was_there and _needs_log(db):
+            raise log_missing(self.path, self.files.log)
         self._holds = True
-        with suppress(OSError):  # only a courtesy to whoever is refused
-            pid_path(self.path).write_text(f"{os.getpid()}\n")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -190,6 +197,13 @@ class Store:
             schema.migrate(db)
         if not schema.intact(db, schema.current()):
             raise Damaged("its tables, keys or triggers are not the ones that were made")
+        self._use_log()
+
+    def _use_log(self) -> None:
+        """Note in the file itself, and not only in the log, that the log belongs to it from now on."""
+        if self.db.execute("INSERT INTO log_in_use VALUES (1) ON CONFLICT DO NOTHING").rowcount:
+            self.db.execute("PRAGMA wal_checkpoint(FULL)")
+        self.files.note()
 
     def _find_head(self) -> None:
         row = self.db.execute("SELECT position, hash FROM facts ORDER BY position DESC LIMIT 1").fetchone()
@@ -240,11 +254,21 @@ class Store:
         confirmed, and the store must take no more.
         """
         outcomes, recorded = self._whole(lambda: self._write(batches))
+        self.check_files()
         if recorded:
             self.position, self.head = recorded[-1].position, recorded[-1].hash
             self._tables.note(recorded)
         self.commits += 1
         return outcomes
+
+    def check_files(self) -> None:
+        """See that what is written is where the next start looks for it. When this raises, the store must take no
+        more."""
+        try:
+            self.files.check()
+        except JournalFailed:
+            self._sound = False
+            raise
 
     def _write(
         self, batches: Sequence[Batch]
@@ -335,8 +359,9 @@ class Store:
                 self.db.execute("ROLLBACK")
 
 
-def _prepare(path: Path) -> None:
+def _prepare(files: Files) -> None:
     """Make an empty file that only its owner may read: it will hold customers' names. Leave an existing one."""
+    path = files.real
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
@@ -344,7 +369,7 @@ def _prepare(path: Path) -> None:
             raise JournalFailed(f"{path} is not a file, so it cannot be a journal.") from None
         if not os.access(path, os.R_OK | os.W_OK):  # SQLite would open it, and stumble over the lock
             raise read_only(path) from None
-        log = log_path(path)
+        log = files.log
         if path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
             raise Damaged("it is empty, but its write-ahead log is not") from None
     except FileNotFoundError:
@@ -357,9 +382,20 @@ def _prepare(path: Path) -> None:
             os.close(directory)
 
 
-def log_path(path: Path) -> Path:
-    """Where a journal's write-ahead log is."""
-    return path.with_name(path.name + "-wal")
+def _connected(files: Files) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{url_quote(str(files.real))}?mode=rw",
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        cached_statements=STATEMENTS,
+    )
+
+
+def _needs_log(db: sqlite3.Connection) -> bool:
+    """Whether the file was left by a desk that was killed: part of it is then in its log."""
+    known = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'log_in_use'").fetchone()[0]
+    return bool(known) and db.execute("SELECT count(*) FROM log_in_use").fetchone()[0] > 0
 
 
 def _decoded(position: int, record: bytes) -> Fact:

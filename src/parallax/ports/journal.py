@@ -179,7 +179,8 @@ class Journal(Protocol):
         """Take the journal into use, alone, and say what is live.
 
         `sink` is called in the loop with each batch that has become durable, in order of position, before the
-        futures of `append` resolve. Raises `JournalFailed` when another process has it, or it cannot be read.
+        futures of `append` resolve; and with nothing when the journal has failed while nobody waited for it. Raises
+        `JournalFailed` when another process has it, or it cannot be read.
         """
         ...
 

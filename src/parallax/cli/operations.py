@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from parallax.cli import say
 from parallax.cli.output import Row, print_table, table_of, text, to_json
 from parallax.cli.remote import AsJson, Url, running_desk
+from parallax.domain.plurals import count
 
 if TYPE_CHECKING:
     from parallax.client.values import Status
@@ -39,7 +40,7 @@ def _figures(status: Status) -> Iterable[tuple[str, object]]:
         "new orders",
         "paused: " + status.paused if status.paused else "stopping" if status.stopping else "taken",
     )
-    yield "journal", status.journal_failed or f"{status.position} facts"
+    yield "journal", status.journal_failed or count(status.position, "fact")
     yield "open orders", status.open_orders
     yield "open incidents", status.open_incidents
     yield "started", status.started_at

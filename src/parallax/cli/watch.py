@@ -24,6 +24,7 @@ from parallax.cli.output import (
     to_json,
 )
 from parallax.cli.remote import AsJson, Url, desk_url, failure, running_desk, user_of
+from parallax.domain.plurals import count
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -192,9 +193,12 @@ class _Board:
         head = Text.assemble(
             ("Parallax", "bold"),
             f"  {self._status.venue}, {self._status.health}",
-            f"  {self._status.open_orders} open orders",
+            f"  {count(self._status.open_orders, 'open order')}",
             (f"  paused: {self._status.paused}" if self._status.paused else "", "bold yellow"),
-            (f"  {self._status.open_incidents} incidents" if self._status.open_incidents else "", "bold red"),
+            (
+                f"  {count(self._status.open_incidents, 'incident')}" if self._status.open_incidents else "",
+                "bold red",
+            ),
             (f"  {self._trouble}" if self._trouble else "", "bold red"),
             ("  Ctrl+C ends", "dim"),
         )

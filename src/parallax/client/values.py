@@ -119,9 +119,9 @@ class Status:
     """How the desk and its exchange are doing.
 
     `position` is that of the newest fact: hand it to `watch` to see everything after this moment. `health` is
-    "well", "slow", "limited", "refusing" (the desk's key) or "down", and `words` say more. `clock_offset` is what to
-    add to the desk's clock to get the exchange's. `paused` is the reason why new orders are paused, `journal_failed`
-    why nothing can be recorded; both are None on a good day.
+    "unknown" (no answer yet), "well", "slow", "limited", "refusing" (the desk's key) or "down", and `words` say more.
+    `clock_offset` is what to add to the desk's clock to get the exchange's. `paused` is the reason why new orders are
+    paused, `journal_failed` why nothing can be recorded; both are None on a good day.
     """
 
     position: int

@@ -188,6 +188,11 @@ class Desk:
         """The venue's clock, which decides over quotes (rule 8)."""
         return self._venue.clock.now()
 
+    def latest_venue_now(self) -> datetime:
+        """The latest that the venue's clock may show: by it no quote seems to have more time left than it has."""
+        time = self._venue.clock.read()
+        return time.now + time.uncertainty
+
     def safe_until(self, quote: Quote) -> datetime:
         """The moment of the venue's clock from which an order on the quote could come too late."""
         return quote.expires_at - self._venue.send_margin

@@ -18,6 +18,7 @@ import iso4217
 from msgspec import Struct
 
 from parallax.domain.errors import AmountInvalid, CurrencyUnknown
+from parallax.domain.plurals import count
 
 MAX_INTEGER_DIGITS: Final = 15
 """Digits before the point of an amount: a thousand times the largest payment any venue takes."""
@@ -183,4 +184,4 @@ def parse_wire_amount(text: str, unit: Currency) -> Money:
 def _decimals(unit: Currency) -> str:
     if unit.digits == 0:
         return f"{unit.code} has no decimals."
-    return f"{unit.code} has {unit.digits} decimals."
+    return f"{unit.code} has {count(unit.digits, 'decimal')}."

@@ -21,6 +21,7 @@ from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import DeskError, IllegalTransition, QuoteTaken
 from parallax.domain.facts import Fact, OrderAccepted, OrderFact, OrderFound, QuoteIssued, QuotesListed
 from parallax.domain.identity import OrderId, QuoteId
+from parallax.domain.plurals import count
 from parallax.domain.state import Change, State, fold
 from parallax.domain.transitions import ORDER_STEPS, QUOTE_STEPS, OrderState, QuoteState
 from parallax.journal import rows
@@ -148,7 +149,9 @@ class Tables:
         if row is None or row[0] != ~row[1]:
             raise Damaged("how far its tables follow its facts is not what was written")
         if row[0] > position:
-            raise Damaged(f"its tables show {row[0]} facts, but it holds {position}: the last ones were lost")
+            raise Damaged(
+                f"its tables show {count(row[0], 'fact')}, but it holds {position}: the last ones were lost"
+            )
         self.position = row[0]
         state = _Recovered(self._db)
         for number, record in self._db.execute(

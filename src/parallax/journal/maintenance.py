@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from parallax.domain.plurals import count
 from parallax.journal import copies, rows, schema
 from parallax.journal.failures import failures_of
 from parallax.journal.files import Files
@@ -58,7 +59,7 @@ class Copy:
     @property
     def words(self) -> str:
         """What was done, in one line."""
-        return f"{self.path}: {self.facts} facts copied and verified"
+        return f"{self.path}: {count(self.facts, 'fact')} copied and verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class Stats:
         """The figures in one line."""
         orders = sum(self.orders_by_state.values())
         return (
-            f"{self.path}: {self.facts} facts, {orders} orders, {self.users} users, "
-            f"{self.open_incidents} open incidents, {self.size} bytes"
+            f"{self.path}: {count(self.facts, 'fact')}, {count(orders, 'order')}, {count(self.users, 'user')}, "
+            f"{count(self.open_incidents, 'open incident')}, {count(self.size, 'byte')}"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from parallax.domain.errors import DeskError, IllegalTransition, JournalFailed
 from parallax.domain.facts import Fact
 from parallax.domain.identity import OrderId
+from parallax.domain.plurals import count
 from parallax.domain.state import State, fold
 from parallax.journal import rows
 from parallax.journal.failures import failures_of, in_a_line, kind_of
@@ -60,7 +61,7 @@ class Verification:
     def words(self) -> str:
         """The finding in one line."""
         if self.ok:
-            return f"{self.path}: {self.facts} facts, chain and tables sound; head {self.head.hex()}"
+            return f"{self.path}: {count(self.facts, 'fact')}, chain and tables sound; head {self.head.hex()}"
         return f"{self.path}: {self.problem}; sound up to fact {self.facts}. Restore a backup."
 
     @property
@@ -183,7 +184,9 @@ def _compare(db: sqlite3.Connection, chain: _Chain) -> None:
     _same_positions(db)
     for order_id, facts in db.execute("SELECT id, facts FROM orders"):
         if chain.facts[order_id] != facts:
-            raise Damaged(f"the row of order {order_id} counts {facts} facts, not {chain.facts[order_id]}")
+            raise Damaged(
+                f"the row of order {order_id} counts {count(facts, 'fact')}, not {chain.facts[order_id]}"
+            )
     for row in db.execute(f"SELECT {', '.join(rows.ANSWER_COLUMNS)}, seal FROM answers"):
         rows.opened(row, "the answer to")
 

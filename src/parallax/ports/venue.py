@@ -101,6 +101,7 @@ Outcome = Accepted | Refused | Unknown
 class VenueHealth(StrEnum):
     """How the exchange is doing, as this desk experiences it."""
 
+    UNKNOWN = "unknown"  # it has not answered since the desk started
     WELL = "well"
     SLOW = "slow"
     LIMITED = "limited"

@@ -377,6 +377,7 @@ class Gateway:
             self._breaker.failed(now, f"{kind.value} was answered with {heard.status}.", probe=probe)
         else:
             self._breaker.succeeded(now, probe=probe)
+            self._health.answered()
             if heard.status in _KEY_REFUSED:
                 self._health.heard_of_key(refused=True)
             elif heard.status < _BAD_REQUEST:

@@ -28,9 +28,10 @@ class Health:
         self._limiter = limiter
         self._slow_after = slow_after
         self._recent: deque[tuple[float, float]] = deque(maxlen=SLOW_CALLS)
+        self._answered = False
         self._key_refused = False
         self._listeners: list[Callable[[VenueStatus], None]] = []
-        self.status = VenueStatus(VenueHealth.WELL, clock.now())
+        self.status = VenueStatus(VenueHealth.UNKNOWN, clock.now())
 
     def listen(self, callback: Callable[[VenueStatus], None]) -> Callable[[], None]:
         """Call `callback` with each new status, from now on. Gives back what ends that."""
@@ -40,6 +41,10 @@ class Health:
     def took(self, seconds: float) -> None:
         """A call, answered or not, took this long."""
         self._recent.append((self._clock.monotonic(), seconds))
+
+    def answered(self) -> None:
+        """The exchange has answered: until then nothing is known of how it does."""
+        self._answered = True
 
     def heard_of_key(self, *, refused: bool) -> None:
         """An answer has shown whether the exchange accepts the key."""
@@ -83,7 +88,8 @@ class Health:
         if self._is_slow(now):
             words = f"Half of the last calls took {self._slow_after:g} s or longer."
             return VenueStatus(VenueHealth.SLOW, self._since(VenueHealth.SLOW, wall), words)
-        return VenueStatus(VenueHealth.WELL, self._since(VenueHealth.WELL, wall))
+        health = VenueHealth.WELL if self._answered else VenueHealth.UNKNOWN
+        return VenueStatus(health, self._since(health, wall))
 
     def _is_well(self, now: float) -> bool:
         return not (

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError, NotFound
@@ -33,10 +34,27 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a call to whom it belongs."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _head_only(send)
         if self.api is not None and self.api.serves(scope):
             await self.api(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def _head_only(send: Send) -> Send:
+    """The answer to GET without its body, and over with its first piece, also where a stream would go on."""
+    ended = False
+
+    async def head(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not ended:
+            ended = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return head
 
 
 def create_app(
@@ -85,7 +103,11 @@ def create_app(
         return PlainTextResponse("ok\n")
 
     @app.get("/{rest:path}", include_in_schema=False)
-    async def nowhere(rest: str) -> Response:
+    async def nowhere(rest: str, request: Request) -> Response:
+        if rest.endswith("/"):
+            # Quoted, and with one slash in front, so that no path leads to another host.
+            there, query = f"/{quote(rest.strip('/'))}", request.url.query
+            return RedirectResponse(f"{there}?{query}" if query else there, HTTPStatus.PERMANENT_REDIRECT)
         raise NotFound("page", f"/{rest}")
 
     return app

@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from parallax.domain.money import NO_CURRENCY, Money, Rate
+from parallax.domain.plurals import count
 
 SHORT_ID: Final = 13
 """Characters of an id that tell it from others in a list, and find it in a search: ids that begin with the time, as
@@ -102,7 +103,7 @@ def span(length: timedelta) -> str:
         rest = f" {seconds % 3_600 // 60} min" if seconds % 3_600 // 60 else ""
         return f"{seconds // 3_600} h{rest}"
     days = seconds // 86_400
-    return "1 day" if days == 1 else f"{days} days"
+    return count(days, "day")
 
 
 def signed_seconds(offset: timedelta) -> str:

@@ -3,7 +3,7 @@
 A page says what it shows (`page=orders&user=…`) and from which position on it needs news; each message carries the
 position it brings the page to. What was missed is replayed from the feed's memory; where that does not reach, or the
 desk has been started anew, the page is told to fetch itself again. A message of a few bytes every `BEAT` seconds lets
-a page notice a dead connection, and keeps its clock right.
+a page notice a dead connection, and keeps its clock right. The first one says that all that was missed has been told.
 
 A change is rendered once and its bytes are shared by everyone who is shown the same thing.
 """
@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from parallax.desk.feed import FeedClosed, SubscriberTooSlow, newest_of_entity
 from parallax.domain.errors import NotFound
+from parallax.domain.facts import QuoteIssued
 from parallax.domain.identity import is_identifier
 from parallax.domain.state import Change
 from parallax.ports.journal import Recorded
@@ -29,8 +30,9 @@ from parallax.web import format as shown
 from parallax.web.site import Site, TheSite
 from parallax.web.topics import Topic, of_frame, topic_of
 
-BEAT: Final = 20.0
-"""Seconds between two signs of life on a quiet stream: about two bytes a second."""
+BEAT: Final = 2.0
+"""Seconds between two signs of life on a quiet stream, some 20 bytes a second: what a page says is last known when two
+of them have not come (`live.js`)."""
 
 GATHER: Final = 0.008
 """Seconds in which what happens is gathered, so that an order that is claimed, sent and accepted in one breath is
@@ -109,7 +111,7 @@ async def _messages(
     desk = site.desk
     with desk.feed.subscribe(topic.wanted, newest_of_entity) as news:
         missed = _missed(site, after, topic.wanted)
-        yield _message("hello", f"{shown.milliseconds(desk.venue_now())} {site.assets.version}")
+        yield _message("hello", f"{shown.milliseconds(desk.latest_venue_now())} {site.assets.version}")
         if missed is None:
             yield _message("refresh", "", site.at())
         else:
@@ -118,7 +120,8 @@ async def _messages(
         while True:
             if (current := site.frame()).digest != frame:
                 frame = current.digest
-                yield _message("", current.html) + _beat(site)  # the exchange's clock may be what has changed
+                yield _message("", current.html)
+            yield _beat(site)  # the exchange's clock may be what has changed
             if not wait:
                 return
             look_at_frame = False
@@ -127,13 +130,12 @@ async def _messages(
                     async with asyncio.timeout(BEAT):
                         await news.wait()
                 except TimeoutError:
-                    yield _beat(site)
                     break
                 await streams.gathered()
                 taken = news.take()
                 told = [await streams.message(site, topic, record) for record in taken.records]
                 yield b"".join(told)
-                look_at_frame = bool(taken.signals) or any(of_frame(each.change) for each in taken.records)
+                look_at_frame = bool(taken.signals) or any(_tells_of_frame(each) for each in taken.records)
 
 
 def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequence[Recorded] | None:
@@ -154,8 +156,13 @@ def _missed(site: Site, after: str, wanted: Callable[[Change], bool]) -> Sequenc
     return list(newest.values())
 
 
+def _tells_of_frame(record: Recorded) -> bool:
+    """Whether the frame may have changed with a fact; a new quote comes with news of the exchange's clock."""
+    return of_frame(record.change) or isinstance(record.fact, QuoteIssued)
+
+
 def _beat(site: Site) -> bytes:
-    return _message("beat", str(shown.milliseconds(site.desk.venue_now())))
+    return _message("beat", str(shown.milliseconds(site.desk.latest_venue_now())))
 
 
 def _message(event: str, data: str, position: str = "") -> bytes:

@@ -20,6 +20,7 @@ from parallax.desk.desk import Desk, DeskStatus
 from parallax.domain.entities import User
 from parallax.domain.errors import NotFound
 from parallax.domain.identity import UserId, is_identifier
+from parallax.domain.plurals import count
 from parallax.ports.venue import VenueHealth
 from parallax.web import format as shown
 from parallax.web import words
@@ -128,7 +129,7 @@ class Site:
             "desk_status": self.desk.status,
             "frame": self.frame(),
             "build": self.assets.version,
-            "venue_now": shown.milliseconds(self.desk.venue_now()),
+            "venue_now": shown.milliseconds(self.desk.latest_venue_now()),
             "modules": MODULES,
             "user": None,
             "live": "page=frame",
@@ -219,6 +220,7 @@ def _environment() -> Environment:
         utc_instant=shown.utc_instant,
         countdown=shown.countdown,
         span=shown.span,
+        count=count,
         short=shown.short,
     )
     return environment

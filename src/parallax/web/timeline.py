@@ -27,6 +27,7 @@ from parallax.domain.facts import (
     RefusalConfirmed,
     RefusalDoubted,
 )
+from parallax.domain.plurals import count
 from parallax.ports.journal import StoredFact
 from parallax.web.words import cause, who
 
@@ -136,5 +137,5 @@ def _reasons(status: int, reasons: Sequence[str]) -> str:
     return f"The exchange answered {status}: {said}."
 
 
-def _orders(count: int) -> str:
-    return "the list, which was empty" if count == 0 else "1 order" if count == 1 else f"{count} orders"
+def _orders(number: int) -> str:
+    return "the list, which was empty" if number == 0 else count(number, "order")

@@ -47,7 +47,7 @@ def quote_line(site: Site, quote: Quote) -> QuoteLine:
         words.QUOTES[status],
         shown.move(quote.rate, before.rate if before else None),
         site.desk.safe_until(quote),
-        quote.expires_at - now,
+        min(quote.expires_at - site.desk.latest_venue_now(), QUOTE_VALIDITY),
         site.desk.books.order(quote.order_id) if quote.order_id else None,
     )
 

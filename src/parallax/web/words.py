@@ -64,6 +64,9 @@ QUOTES: Final[dict[QuoteStatus, StateWords]] = {
 }
 
 HEALTH: Final[dict[VenueHealth, StateWords]] = {
+    VenueHealth.UNKNOWN: StateWords(
+        "Exchange not heard yet", "mute", "The exchange has not answered since the desk started."
+    ),
     VenueHealth.WELL: StateWords("Exchange well", "good", "The exchange answers."),
     VenueHealth.SLOW: StateWords("Exchange slow", "warn", "The exchange answers slowly."),
     VenueHealth.LIMITED: StateWords(

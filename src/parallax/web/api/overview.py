@@ -34,7 +34,7 @@ class Venue(msgspec.Struct, frozen=True):
 
     name: str
     sandbox: bool
-    health: Literal["well", "slow", "limited", "refusing", "down"]
+    health: Literal["unknown", "well", "slow", "limited", "refusing", "down"]
     since: Instant
     words: str
     retry_at: Annotated[Instant | None, Meta(description="When calls are tried again; null: now.")]
@@ -94,7 +94,7 @@ class Overview:
         venue = Venue(
             now.venue_name,
             now.sandbox,
-            str(now.venue.health),  # type: ignore[arg-type]  # the four words of VenueHealth
+            str(now.venue.health),  # type: ignore[arg-type]  # the words of VenueHealth
             instant(now.venue.since),
             now.venue.words,
             _instant(now.venue.retry_at),

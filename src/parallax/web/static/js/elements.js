@@ -10,6 +10,9 @@ const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "always", style: "short" });
 const numbers = new Map();
 
+const SOON = 60_000; // the last minute is amber
+const LAST = 15_000; // and the last seconds are red
+
 const ticking = new Set();
 const deadlines = new Set();
 
@@ -29,7 +32,7 @@ class TimeLeft extends HTMLElement {
   connectedCallback() {
     this.until = Number(this.getAttribute("until"));
     this.safe = Number(this.getAttribute("safe") ?? this.until);
-    this.from = Number(this.getAttribute("from") ?? this.until - 300_000);
+    this.from = Number(this.getAttribute("from") ?? -Infinity);
     this.bar = this.querySelector(".bar > i");
     this.text = this.querySelector(".left");
     deadlines.add(this);
@@ -47,15 +50,21 @@ class TimeLeft extends HTMLElement {
     if (this.isConnected && this.text !== undefined) this.connectedCallback();
   }
 
+  /** The phases with their beginnings: good, soon, last, late (too late to be safe), over. */
+  get phases() {
+    const { safe, until } = this;
+    return [["good", -Infinity], ["soon", safe - SOON], ["last", safe - LAST], ["late", safe], ["over", until]];
+  }
+
   /** When the next phase begins, or infinity. */
   get next() {
     const now = venueNow();
-    return now < this.safe ? this.safe : now < this.until ? this.until : Infinity;
+    return this.phases.find(([, begins]) => begins > now)?.[1] ?? Infinity;
   }
 
-  /** Set the phase: good, late (too late to be safe), over. The row or ticket around it shows the same. */
+  /** Set the phase. The row or ticket around it shows the same. */
   phase(now) {
-    const phase = now >= this.until ? "over" : now >= this.safe ? "late" : "good";
+    const phase = this.phases.findLast(([, begins]) => now >= begins)[0];
     if (this.dataset.phase === phase) return;
     const first = this.dataset.phase === undefined;
     this.dataset.phase = phase;
@@ -66,7 +75,8 @@ class TimeLeft extends HTMLElement {
 
   tick(now) {
     this.phase(now);
-    const left = Math.max(0, this.until - now);
+    // Never more than a whole quote has: the exchange's clock may have been set, and this page not have heard of it.
+    const left = Math.min(Math.max(0, this.until - now), Math.max(0, this.until - this.from));
     if (this.getAttribute("over") !== null && left === 0) return write(this.text, this.getAttribute("over"));
     const seconds = Math.floor(left / 1000);
     write(this.text, `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`);

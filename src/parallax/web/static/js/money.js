@@ -9,7 +9,7 @@ const MAX_WHOLE = 15;
 export class AmountInvalid extends Error {}
 
 function decimals(code, digits) {
-  return digits === 0 ? `${code} has no decimals.` : `${code} has ${digits} decimals.`;
+  return digits === 0 ? `${code} has no decimals.` : `${code} has ${digits} decimal${digits === 1 ? "" : "s"}.`;
 }
 
 /** Read what a person wrote as an amount of a currency. Throws AmountInvalid with the words to show. */

@@ -57,6 +57,26 @@ def test_unknown_addresses_get_a_page_with_a_way_back(surf: Play, path: str, wor
     surf(scenario)
 
 
+@pytest.mark.parametrize("path", (*PAGES, "/healthz", "/live?page=users", "/api/users"))
+def test_head_is_answered_like_get_without_a_body(surf: Play, path: str) -> None:
+    async def scenario(browser: Browser) -> None:
+        answer = await browser.client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+    surf(scenario)
+
+
+@pytest.mark.parametrize("path", ["/operations", f"/u/{ONE}/exchange", f"/u/{ONE}/orders?state=open"])
+def test_a_slash_at_the_end_leads_to_the_page(surf: Play, path: str) -> None:
+    async def scenario(browser: Browser) -> None:
+        page, _, query = path.partition("?")
+        answer = await browser.get(f"{page}/?{query}" if query else f"{page}/")
+        assert (answer.status_code, answer.headers["location"]) == (308, path)
+        assert (await browser.get("http://localhost//evil.example/")).headers["location"] == "/evil.example"
+
+    surf(scenario)
+
+
 def test_a_person_without_scripts_can_quote_and_order(surf: Play) -> None:
     async def scenario(browser: Browser) -> None:
         asked = await browser.post(f"/u/{ONE}/quotes")

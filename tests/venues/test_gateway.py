@@ -88,6 +88,15 @@ class TestBudget:
 
         virtually(main())
 
+    def test_an_exchange_that_never_answered_is_not_called_well(self) -> None:
+        async def main() -> None:
+            async with House() as house:
+                assert house.gateway.status.health is VenueHealth.UNKNOWN
+                await house.gateway.users()
+                assert house.gateway.status.health is VenueHealth.WELL
+
+        virtually(main())
+
     def test_a_key_that_is_refused_is_told_until_one_is_accepted(self) -> None:
         async def main() -> None:
             async with House() as house:

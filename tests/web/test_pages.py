@@ -57,7 +57,7 @@ def test_unknown_addresses_get_a_page_with_a_way_back(surf: Play, path: str, wor
     surf(scenario)
 
 
-@pytest.mark.parametrize("path", (*PAGES, "/healthz", "/live?page=users", "/api/users"))
+@pytest.mark.parametrize("path", [*PAGES, "/healthz", "/live?page=users", "/api/users"])
 def test_head_is_answered_like_get_without_a_body(surf: Play, path: str) -> None:
     async def scenario(browser: Browser) -> None:
         answer = await browser.client.head(path)

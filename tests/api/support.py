@@ -219,7 +219,7 @@ class World:
 
     async def open(self, journal: Journal | None = None) -> None:
         """Start a desk on what is on the disk, and have it read its lists."""
-        clock = SystemClock()
+        self.clock = clock = SystemClock()
         self.journal = journal or MemoryJournal(self.disk)
         self.gateway = Gateway(
             ExchangeApi("http://sandbox/api", KEY, transport=Wire(InProcess(self.sandbox))),
@@ -259,11 +259,19 @@ class World:
         return got.data
 
     async def order(
-        self, quote_id: str = "", amount: object = "100.50", user: str = USER, **headers: str
+        self,
+        quote_id: str = "",
+        amount: object = "100.50",
+        user: str = USER,
+        *,
+        unless_unknown: object = None,
+        **headers: str,
     ) -> Got:
         """Try to place an order, on a new quote unless one is named."""
         quote_id = quote_id or (await self.quote())["id"]
         body = {"quote_id": quote_id, "user_id": user, "from_amount": amount}
+        if unless_unknown is not None:
+            body["unless_unknown"] = unless_unknown
         return await self.call("POST", "/api/orders", body, **headers)
 
     async def fault(self, kind: str, **fields: object) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from decimal import Decimal
+from functools import partial
 
 import pytest
 
+from parallax.domain.entities import Order
+from parallax.domain.errors import KeyReused, VenueUnavailable
+from parallax.domain.identity import QuoteId, UserId
+from parallax.domain.money import Money, currency
 from parallax.journal.memory import MemoryDisk
-from tests.api.support import USER, World
+from tests.api.support import OTHER_USER, USER, World
 
 KEY = "4c1f6a0e-6d0c-4f7e-9d57-0c8e1d7f5b42"
 
@@ -93,7 +99,7 @@ async def test_answers_are_kept_over_restarts_and_for_a_day(world: World) -> Non
     today = world.desk.now
     world.desk.now = lambda: today() + timedelta(hours=24, seconds=1)
     late = await world.order(quote["id"], "5", Idempotency_Key=KEY)
-    assert (late.status, late.json["code"]) == (409, "quote_taken")
+    assert (late.status, late.json["code"], late.json["order_id"]) == (409, "key_reused", first.data["id"])
     assert world.requests == 1
 
 
@@ -136,8 +142,64 @@ async def test_a_key_that_cannot_be_one_is_422(world: World, key: str) -> None:
     assert world.requests == 0
 
 
-async def test_who_placed_an_order_tells_a_keys_mark_and_not_the_key(world: World) -> None:
+async def test_who_placed_an_order_does_not_tell_the_key(world: World) -> None:
     got = await world.order(Idempotency_Key=KEY)
-    assert got.data["by"].startswith("api key ")
+    assert got.data["by"] == "api"
     assert KEY not in got.body.decode()
     assert got.data["user_id"] == USER
+
+
+async def test_an_order_is_found_by_its_key_and_by_no_other(world: World) -> None:
+    placed = (await world.order(Idempotency_Key=KEY)).data
+    (found,) = (await world.call("GET", f"/api/orders?idempotency_key={KEY}")).data
+    assert found["id"] == placed["id"]
+    assert (await world.call("GET", "/api/orders?idempotency_key=another")).data == []
+    assert (await world.call("GET", "/api/orders?idempotency_key=")).status == 422
+    assert await world.desk.order_by_key(KEY) is None, "the way in is part of the key"
+
+
+async def test_a_key_gives_its_order_for_ever_and_for_the_same_request_alone(world: World) -> None:
+    quote, amount = (await world.quote())["id"], Money(Decimal(5), currency("USD"))
+    place = partial(world.desk.execute, key="k")
+    first = await place(QuoteId(quote), UserId(USER), amount, "program")
+    assert (await place(QuoteId(quote), UserId(USER), amount, "program")).id == first.id
+    other = QuoteId((await world.quote())["id"])
+    for changed in (
+        (other, UserId(USER), amount),
+        (QuoteId(quote), UserId(OTHER_USER), amount),
+        (QuoteId(quote), UserId(USER), Money(Decimal(6), amount.currency)),
+    ):
+        with pytest.raises(KeyReused) as reused:
+            await place(*changed, "program")
+        assert reused.value.order_id == first.id
+    assert world.requests == 1
+
+
+async def test_many_requests_under_one_key_at_once_are_one_order(world: World) -> None:
+    amount = Money(Decimal(5), currency("USD"))
+    quotes = [QuoteId((await world.quote())["id"]) for _ in range(3)]
+    ended = await asyncio.gather(
+        *(world.desk.execute(quote, UserId(USER), amount, "program", key="k") for quote in quotes * 4),
+        return_exceptions=True,
+    )
+    placed = {one.id for one in ended if isinstance(one, Order)}
+    assert len(placed) == 1
+    assert {one.order_id for one in ended if isinstance(one, KeyReused)} == placed
+    assert world.requests == 1
+
+
+async def test_an_order_that_was_withdrawn_may_be_tried_again_under_its_key(world: World) -> None:
+    quote = await world.quote()
+    stop = world.gateway.place_order
+
+    async def held_back(*_: object, **__: object) -> object:
+        raise VenueUnavailable("No room.")
+
+    world.gateway.place_order = held_back  # type: ignore[method-assign]
+    first = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert (first.status, first.json["code"]) == (503, "order_withdrawn")
+    world.gateway.place_order = stop
+    second = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert second.status == 201
+    (found,) = (await world.call("GET", f"/api/orders?idempotency_key={KEY}")).data
+    assert found["id"] == second.data["id"] != first.json["order_id"]

@@ -108,6 +108,41 @@ def test_an_order_without_an_answer_is_status_4_and_found_with_wait(shell: Shell
     assert shell("order", found[1], "--json").status in (0, 4)
 
 
+def test_the_quote_of_an_order_without_an_answer_says_do_not_order_again(
+    shell: Shell, served: Running
+) -> None:
+    served.control(fault="close", on="order_create", when="before", times=1)
+    quote = new_quote(shell)
+    assert shell("order", quote, USER, "3.10").status == 4
+    again = shell("order", quote, USER, "4.10")
+    assert again.status == 4
+    assert "outcome is unknown: do not order again" in again.one_line
+
+
+def test_the_same_order_again_is_not_placed_without_a_word(shell: Shell) -> None:
+    first = shell("order", new_quote(shell), USER, "5.10", "--json")
+    [order] = rows(first.out)
+    second = shell("order", new_quote(shell), USER, "5.10")
+    assert second.status == 1
+    assert order["id"] in second.one_line
+    assert "--repeat" in second.one_line
+    repeated = shell("order", new_quote(shell), USER, "5.10", "--repeat", "--json")
+    assert repeated.status == 0
+    assert rows(repeated.out)[0]["id"] != order["id"]
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 1), ("", 1)])
+def test_at_a_terminal_the_same_order_again_is_asked_about(
+    shell: Shell, served: Running, answer: str, status: int
+) -> None:
+    amount = f"6.{len(answer)}{status}"
+    assert shell("order", new_quote(shell), USER, amount).status == 0
+    with Terminal(served, "order", new_quote(shell), USER, amount) as asking:
+        asking.shows("Order once more? [y/N]")
+        asking.type(answer)
+        assert asking.ended() == status
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -117,7 +152,8 @@ def test_an_order_without_an_answer_is_status_4_and_found_with_wait(shell: Shell
         ("order nothing nobody 1", 1, "no user 'nobody'"),
         (f"order nothing {USER} 1", 1, "no quote 'nothing'"),
         ("orders nobody", 1, "no user 'nobody'"),
-        ("quotes --status shiny", 1, "Choose from"),
+        ("quotes --status shiny", 2, "Choose from"),
+        ("orders --status nonsense", 2, "Choose from"),
         ("quotes --limit 0", 2, "limit"),
         ("incidents resolve nothing note", 1, "no incident 'nothing'"),
         ("watch --after 999999999", 1, "position"),

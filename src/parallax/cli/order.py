@@ -53,6 +53,9 @@ def order(
     *,
     wait: Annotated[bool, Parameter(help="Return when the order has settled.", negative="")] = False,
     timeout: Annotated[float, Parameter(help="Seconds to wait at most.")] = WAIT_SECONDS,
+    repeat: Annotated[
+        bool, Parameter(help="Order although another may be the same: do not ask.", negative="")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> int:
@@ -60,6 +63,9 @@ def order(
 
     Status 0: the exchange has it (with --wait: completed). 1: it was refused, or failed. 4: there is no answer yet;
     it may have been placed, and must not be placed again.
+
+    When another order for the same user and amount is undecided, or a minute old at most, it asks before it repeats
+    that; without a terminal to ask at it ends with status 1, and --repeat orders.
     """
     if (user is None) != (amount is None):
         raise fail("an order wants QUOTE USER AMOUNT; an order's id alone looks at it")
@@ -67,7 +73,7 @@ def order(
         if user is None or amount is None:
             found = desk.order(quote)
         else:
-            found = _place(desk, quote, user, amount, timeout if wait else None)
+            found = _place(desk, quote, user, amount, timeout if wait else None, repeat=repeat)
         if wait and not found.settled:
             with _interruptible(
                 f"order {found.id} goes on without you: `parallax order {found.id}` shows it"
@@ -77,20 +83,38 @@ def order(
     return _status_of(found, waited=wait)
 
 
-def _place(desk: Client, quote: str, user: str, amount: str, wait: float | None) -> Order:
+def _place(desk: Client, quote: str, user: str, amount: str, wait: float | None, *, repeat: bool) -> Order:
     """The placed order; one without an answer is returned only to be waited for."""
     from parallax.client.errors import OrderUnknown
+    from parallax.domain.errors import PossibleDuplicate
 
     whose = user_of(desk, user)
     with _interruptible(
         f"whether it was placed is not known: `parallax quote {quote}` names its order, if any"
     ):
         try:
-            return desk.execute(quote, whose, amount)
+            try:
+                return desk.execute(quote, whose, amount, unless_unknown=not repeat)
+            except PossibleDuplicate as error:
+                _ask_whether_to_repeat(desk.order(error.order_id))
+                return desk.execute(quote, whose, amount)
         except OrderUnknown as unknown:
             if wait is None:
                 raise
             return unknown.order or unknown.wait(wait)
+
+
+def _ask_whether_to_repeat(other: Order) -> None:
+    """Go on only when a person at the terminal says so."""
+    age = (datetime.now(UTC) - other.created_at).total_seconds()
+    known = "its outcome is unknown" if other.fate_open else f"it is {other.state}"
+    words = f"order {other.id} is for the same user and amount: {known}, {max(0, age):.0f} s old. Nothing was sent"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise fail(f"{words}; --repeat orders once more", EXIT_NO)
+    sys.stderr.write(f"{words}.\nOrder once more? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+        raise fail("nothing was sent", EXIT_NO)
 
 
 def _status_of(order: Order, *, waited: bool) -> int:

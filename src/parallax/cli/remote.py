@@ -64,7 +64,7 @@ def running_desk(url: str | None) -> Generator[Client]:
 
 def failure(error: DeskError) -> SystemExit:
     """How a command ends with an error of the desk: a line that says where to go on, and a status."""
-    from parallax.client.errors import DeskUnavailable, OrderUnknown
+    from parallax.client.errors import DeskUnavailable, OrderUnknown, RequestInvalid
     from parallax.domain.errors import QuoteTaken
 
     match error:
@@ -78,8 +78,10 @@ def failure(error: DeskError) -> SystemExit:
             return fail(
                 f"{words}. `parallax order {error.order_id} --wait` tells what came of it.", EXIT_FATE_OPEN
             )
-        case QuoteTaken(order_id=str()):
-            return fail(f"{error.words} Its order is {error.order_id}.", EXIT_NO)
+        case RequestInvalid(reason="request_invalid"):
+            return fail(error.words)
+        case QuoteTaken(undecided=True):
+            return fail(error.words, EXIT_FATE_OPEN)
         case _:
             return fail(error.words, EXIT_NO)
 

@@ -68,25 +68,44 @@ class AsyncDesk:
         """The newest quotes: of some `status` ("active", "claimed", "executed", "expired"), created `since` then."""
         return await self._hold(calls.quotes(words_of(status), since, limit))
 
-    async def execute(self, quote: Quote | str, user: User | str, amount: Decimal | str | int) -> Order:
+    async def execute(
+        self,
+        quote: Quote | str,
+        user: User | str,
+        amount: Decimal | str | int,
+        *,
+        key: str | None = None,
+        unless_unknown: bool = False,
+    ) -> Order:
         """Turn a quote into an order and return it as the exchange took it: pending, or settled already.
 
         `amount` is in the quote's `from` currency. A quote becomes at most one order, whatever happens; after a lost
         connection the request is repeated under the same idempotency key and cannot place a second one.
 
+        A program that keeps its own `key` before it asks can find the order after a crash: the same key gives the same
+        order, and `order_by_key` asks without placing one. The order's `possible_duplicate_of` names another one for
+        the same user and amount that is undecided or a minute old at most; with `unless_unknown` there is then no
+        order, and `PossibleDuplicate` instead.
+
         Raises `QuoteTaken`, which names the first order, `QuoteExpired`, `AmountInvalid`, `NotFound`,
         `OrderNotPlaced`, `DeskPaused`, `DeskStopping` or `VenueUnavailable`: then nothing was exchanged.
         Raises `OrderUnknown` when there is no answer: the order may have been placed, and must not be again.
         """
-        key = str(uuid.uuid4())
+        key = key or str(uuid.uuid4())
         text = calls.amount_text(amount)
         return await self._hold(
-            calls.execute(QuoteId(id_of(quote)), id_of(user), text, key, partial(self._unknown, key))
+            calls.execute(
+                QuoteId(id_of(quote)), id_of(user), text, key, partial(self._unknown, key), unless_unknown
+            )
         )
 
     async def order(self, order: Order | str) -> Order:
         """An order as it is now, by its id here or at the exchange. Raises `NotFound`."""
         return await self._hold(calls.order(id_of(order)))
+
+    async def order_by_key(self, key: str) -> Order | None:
+        """The order that was placed under an idempotency key, as it is now; None when there is none."""
+        return await self._hold(calls.order_by_key(key))
 
     async def orders(
         self,

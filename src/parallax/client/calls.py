@@ -9,7 +9,6 @@ else ever is.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,9 +36,6 @@ MAX_ROWS: Final = 1_000
 
 LOOK_GAPS: Final = (0.1, 0.2, 0.4, 0.8)
 """Seconds between looks at an order that is waited for; the last one repeats. The desk answers from memory."""
-
-MARK_LENGTH: Final = 12
-"""Hexadecimal digits of a key's SHA-256 by which a claim names the key it was made under."""
 
 Value = TypeVar("Value")
 
@@ -103,6 +99,12 @@ def quotes(status: Iterable[str], since: datetime | None, limit: int) -> Convers
 def order(order_id: str) -> Conversation[Order]:
     """One order."""
     return (yield from _read(f"/orders/{_id(order_id)}", reading.order, {"order": order_id}))
+
+
+def order_by_key(key: str) -> Conversation[Order | None]:
+    """The order that was placed under an idempotency key, if there is one."""
+    rows, _ = yield from _page(f"/orders?{urlencode({'idempotency_key': key})}", reading.order, {})
+    return rows[0] if rows else None
 
 
 def orders(
@@ -181,9 +183,11 @@ def execute(
     amount: str,
     key: str,
     unknown: Callable[[QuoteId, Order | None], OrderUnknown],
+    unless_unknown: bool = False,
 ) -> Conversation[Order]:
     """Place an order. The key lets it be repeated after a lost connection: the desk answers as it did at first."""
-    body = json.dumps({"quote_id": quote_id, "user_id": user_id, "from_amount": amount}).encode()
+    asked = {"quote_id": quote_id, "user_id": user_id, "from_amount": amount}
+    body = json.dumps(asked | ({"unless_unknown": True} if unless_unknown else {})).encode()
     reply = yield from _insisting(Ask("POST", "/orders", body, _keyed(key)))
     if isinstance(reply, Lost):
         if reply.left:
@@ -232,14 +236,13 @@ def resolve(
 
 
 def _find(quote_id: QuoteId, key: str) -> Conversation[Order | None]:
-    """The order that was placed under a key, by its quote. Raises `OrderNotPlaced` when it can no longer come to be."""
+    """The order that was placed under a key. Raises `OrderNotPlaced` when it can no longer come to be."""
     held = yield from quote(quote_id)
     if held.order_id is not None:
+        if (ours := (yield from order_by_key(key))) is not None:
+            return ours
         holder = yield from order(held.order_id)
-        mark = hashlib.sha256(key.encode()).hexdigest()[:MARK_LENGTH]
-        if not holder.by.endswith(mark):
-            raise QuoteTaken(holder.id, holder.by)
-        return holder
+        raise QuoteTaken(holder.id, holder.by, undecided=holder.fate_open)
     if held.status is QuoteStatus.EXPIRED:
         words = "The order never reached the desk, and its quote has expired. Ask for a new quote."
         raise OrderNotPlaced(words, OrderState.NOT_PLACED, quote_id)

@@ -21,7 +21,9 @@ from parallax.domain.errors import (
     DeskPaused,
     DeskStopping,
     JournalFailed,
+    KeyReused,
     NotFound,
+    PossibleDuplicate,
     QuoteExpired,
     QuoteTaken,
     VenueBusy,
@@ -108,6 +110,7 @@ def order(row: Json) -> Order:
         instant(row["created_at"]),
         _maybe(row["sent_at"]),
         _maybe(row["settled_at"]),
+        row.get("possible_duplicate_of"),
     )
 
 
@@ -229,7 +232,11 @@ _NOT_PLACED: Final = {
 
 _ERRORS: Final[Mapping[str, Callable[[Json, str], DeskError]]] = {
     "amount_invalid": lambda found, words: AmountInvalid(str(found.get("reason", "")), words),
-    "quote_taken": lambda found, _: QuoteTaken(found.get("order_id"), found.get("by")),
+    "quote_taken": lambda found, _: QuoteTaken(
+        found.get("order_id"), found.get("by"), undecided=bool(found.get("undecided"))
+    ),
+    "key_reused": lambda found, _: KeyReused(str(found.get("order_id"))),
+    "possible_duplicate": lambda found, _: PossibleDuplicate(str(found.get("order_id"))),
     "quote_expired": lambda _, words: QuoteExpired(words),
     "venue_unavailable": lambda found, words: VenueUnavailable(words, found.get("retry_after")),
     "venue_busy": lambda found, words: VenueBusy(words, found.get("retry_after")),

@@ -63,6 +63,8 @@ class Order:
     created_at: datetime
     sent_at: datetime | None
     settled_at: datetime | None
+    possible_duplicate_of: OrderId | None = None
+    """Of an order just placed: another for the same user and amount, undecided or a minute old at most."""
 
     @property
     def settled(self) -> bool:

@@ -6,8 +6,10 @@ Only `Ledger` writes here, and only what the journal has made durable.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Final
 
@@ -15,8 +17,9 @@ from parallax.desk.registry import Key, Registry, Value
 from parallax.domain.entities import QUOTE_VALIDITY, Incident, Order, Pause, Quote, User
 from parallax.domain.facts import QuoteIssued, QuotesListed
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
+from parallax.domain.money import Money
 from parallax.domain.state import Change
-from parallax.domain.transitions import QuoteState
+from parallax.domain.transitions import OrderState, QuoteState
 from parallax.ports.journal import Snapshot
 
 MAX_SETTLED_ORDERS: Final = 50_000
@@ -26,9 +29,16 @@ MAX_PAST_QUOTES: Final = 100_000
 """Past quotes kept in memory; older ones are read from the journal. About 0.6 KB each."""
 
 
+MAX_ALIKE: Final = 8
+"""Orders of one user for one amount that are looked at as what a new one may repeat."""
+
 NEAR: Final = 4_096
 """How far from the newest quotes a new one is looked for first: a long list comes in slices that are in order, and are
 not within."""
+
+
+Content = tuple[UserId, str, Decimal]
+"""What an order is for: the user, the currency and the amount."""
 
 
 class Books:
@@ -47,6 +57,8 @@ class Books:
         self._quotes_seen = 0
         self._orders_of: dict[UserId, dict[OrderId, None]] = {}
         self._open: dict[UserId, dict[OrderId, None]] = {}
+        self._alike: dict[Content, deque[OrderId]] = {}
+        self._unknown: dict[UserId, dict[OrderId, None]] = {}
 
     # Reading
 
@@ -96,6 +108,13 @@ class Books:
         return [
             order for order_id in self._orders_of.get(user_id, ()) if (order := self.orders.get(order_id))
         ]
+
+    def alike(self, user_id: UserId, amount: Money) -> list[Order]:
+        """A user's orders for an amount: the newest, `MAX_ALIKE` at most, and all whose outcome is unknown."""
+        wanted = _content(user_id, amount)
+        ids = dict.fromkeys((*self._unknown.get(user_id, ()), *self._alike.get(wanted, ())))
+        found = [order for order_id in ids if (order := self.orders.get(order_id))]
+        return [order for order in found if _content(order.user_id, order.amount) == wanted]
 
     def open_orders(self, user_id: UserId) -> list[Order]:
         """A user's orders that the tracker has to follow."""
@@ -173,6 +192,8 @@ class Books:
         for order in settled[:surplus]:
             self.orders.retire(order.id)
             self._orders_of[order.user_id].pop(order.id, None)
+            if order.id == self._alike.get(_content(order.user_id, order.amount), (None,))[-1]:
+                del self._alike[_content(order.user_id, order.amount)]  # the others are older, and gone
         return settled[:surplus]
 
     def _retire_quotes(self, venue_now: datetime) -> None:
@@ -199,12 +220,25 @@ class Books:
             insort(by_time, entry, near if by_time[near] < entry else 0)
 
     def _index_order(self, order: Order) -> None:
-        self._orders_of.setdefault(order.user_id, {})[order.id] = None
+        known = self._orders_of.setdefault(order.user_id, {})
+        if order.id not in known:
+            known[order.id] = None
+            self._alike.setdefault(_content(order.user_id, order.amount), deque(maxlen=MAX_ALIKE)).append(
+                order.id
+            )
         followed = self._open.setdefault(order.user_id, {})
+        if order.state is OrderState.UNKNOWN:
+            self._unknown.setdefault(order.user_id, {})[order.id] = None
+        elif order.user_id in self._unknown:
+            self._unknown[order.user_id].pop(order.id, None)
         if order.open:
             followed[order.id] = None
         else:
             followed.pop(order.id, None)
+
+
+def _content(user_id: UserId, amount: Money) -> Content:
+    return user_id, amount.currency.code, amount.amount
 
 
 def _upsert(registry: Registry[Key, Value], key: Key, value: Value) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ from parallax.domain.errors import (
     DeskError,
     DeskStopping,
     JournalFailed,
+    KeyReused,
     NotFound,
     VenueBusy,
     VenueUnavailable,
@@ -42,6 +44,9 @@ from parallax.domain.transitions import OrderState
 from parallax.ports.clock import Clock
 from parallax.ports.journal import Journal, OrderPage, OrderQuery, QuotePage, Remembered, StoredFact
 from parallax.ports.venue import Purpose, Venue, VenueStatus
+
+_KEYED: Final = uuid.UUID("7c1d5c0e-5b7a-4f0e-9a55-2f1f6f3a8d11")
+"""The name space of order ids that are made of idempotency keys."""
 
 PATIENCE: Final = 2.0
 """Seconds that a reader waits for a first list from the venue before being shown what is known without it."""
@@ -316,19 +321,56 @@ class Desk:
         """Facts of the journal after a position, oldest first: for streams that resume, and receipts."""
         return await self._journal.facts(after, limit)
 
-    async def place(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
+    async def order_by_key(self, key: str) -> Order | None:
+        """The order that was placed under an idempotency key; of several attempts, the last. Raises `JournalFailed`."""
+        return (await self._keyed(key))[0]
+
+    def possible_duplicates(self, user_id: UserId, amount: Money) -> list[Order]:
+        """Orders that a new one for this user and amount might repeat by mistake: see `Execution`."""
+        return self._execution.possible_duplicates(user_id, amount)
+
+    async def place(
+        self,
+        quote_id: QuoteId,
+        user_id: UserId,
+        amount: Money,
+        by: str,
+        *,
+        key: str = "",
+        unless_duplicate: bool = False,
+    ) -> Order:
         """Claim the quote for an order and have it carried out; returns when the claim is durable.
 
-        See `Execution.claim` for what it raises. The order goes on whether or not anyone waits for it.
+        Under a `key` this can be repeated: the order that was placed first is returned, however it stands. The key
+        names the way in too, so that two ways never share one. An order that was withdrawn, of which nothing was
+        sent, is tried anew. Raises `KeyReused` when the key's order is for something else; see `Execution.claim` for
+        the rest. The order goes on whether or not anyone waits for it.
         """
+        order_id: OrderId | None = None
+        if key:
+            known, order_id = await self._keyed(key)
+            if known is not None and known.state is not OrderState.WITHDRAWN:
+                return _same(known, quote_id, user_id, amount)
         self._ledger.recall((), (await self.quote(quote_id),))
         await self._know_the_time()
-        return await self._execution.claim(quote_id, user_id, amount, by)
+        order = await self._execution.claim(
+            quote_id, user_id, amount, by, order_id=order_id, unless_duplicate=unless_duplicate
+        )
+        return _same(order, quote_id, user_id, amount) if key else order
 
-    async def execute(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
+    async def execute(
+        self,
+        quote_id: QuoteId,
+        user_id: UserId,
+        amount: Money,
+        by: str,
+        *,
+        key: str = "",
+        unless_duplicate: bool = False,
+    ) -> Order:
         """Place an order and wait for the venue's answer: the order is then pending, refused, withdrawn, unknown or
         even settled; or still on its way, when the desk stops meanwhile. Raises like `place`."""
-        placed = await self.place(quote_id, user_id, amount, by)
+        placed = await self.place(quote_id, user_id, amount, by, key=key, unless_duplicate=unless_duplicate)
         await self._execution.answered(placed.id)
         if (order := self.books.order(placed.id)) and order.refusal and order.state is OrderState.UNKNOWN:
             await self._doubt_settled(placed.id)
@@ -402,6 +444,16 @@ class Desk:
             words = "The exchange's time is not known and it does not answer, so nothing was sent. Try again."
             raise VenueUnavailable(words) from None
 
+    async def _keyed(self, key: str) -> tuple[Order | None, OrderId]:
+        """The last attempt under a key, and the id that the next one would have."""
+        attempt, last = 0, None
+        while order := await self._known_order(order_id := _keyed_order_id(key, attempt)):
+            last = order
+            if order.state is not OrderState.WITHDRAWN:
+                break
+            attempt += 1
+        return last, order_id
+
     async def _known_order(self, order_id: OrderId) -> Order | None:
         return self.books.order(order_id) or await self._journal.order(order_id)
 
@@ -445,3 +497,15 @@ class Desk:
 
 def _is_about(change: Change, order_id: OrderId) -> bool:
     return change.order is not None and change.order.id == order_id
+
+
+def _same(order: Order, quote_id: QuoteId, user_id: UserId, amount: Money) -> Order:
+    """The order, if it is for this. Raises `KeyReused`."""
+    if (order.quote_id, order.user_id, order.amount) != (quote_id, user_id, amount):
+        raise KeyReused(order.id)
+    return order
+
+
+def _keyed_order_id(key: str, attempt: int) -> OrderId:
+    """The id of the order that is placed under an idempotency key: the same key, the same order, in every journal."""
+    return OrderId(str(uuid.uuid5(_KEYED, f"{attempt} {key}")))

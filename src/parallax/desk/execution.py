@@ -24,6 +24,7 @@ from parallax.domain.errors import (
     DeskStopping,
     JournalFailed,
     NotFound,
+    PossibleDuplicate,
     QuoteExpired,
     QuoteTaken,
     VenueUnavailable,
@@ -61,6 +62,15 @@ GRACE: Final = timedelta(seconds=60)
 """How long after a quote's end the venue may still be at work on a request it took in time, or its lists may
 lag behind. Absence counts as evidence only in reads begun later (rule 3)."""
 
+REPEATED_WITHIN: Final = timedelta(seconds=60)
+"""For how long after an order another one for the same user and amount may be meant to be the same."""
+
+UNDECIDED: Final = frozenset({OrderState.CLAIMED, OrderState.SENT, OrderState.UNKNOWN})
+"""States of orders of which it is not known whether the venue has them."""
+
+CAME_TO_BE: Final = frozenset({OrderState.PENDING, OrderState.COMPLETED})
+"""States of orders that exchange money, or have done so."""
+
 VAGUE: Final = timedelta(seconds=5)
 """Beyond this uncertainty of the venue's clock nothing is decided by it: the machine slept, or its clock was set. The
 next answer tells the time again."""
@@ -91,6 +101,8 @@ class Execution:
         self._new_id = new_id
         self._grace = grace
         self._running: dict[OrderId, asyncio.Task[None]] = {}
+        self._claimed: dict[tuple[UserId, Money], OrderId] = {}
+        """The newest order under way for each user and amount: its claim may not be durable yet."""
         self._waiting: dict[OrderId, list[asyncio.Future[None]]] = {}
         self._last_answer: asyncio.TimerHandle | None = None
         self.stopping = False
@@ -100,19 +112,35 @@ class Execution:
         """Orders that are claimed or sent and wait for their answer."""
         return len(self._running)
 
-    async def claim(self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str) -> Order:
+    async def claim(
+        self,
+        quote_id: QuoteId,
+        user_id: UserId,
+        amount: Money,
+        by: str,
+        *,
+        order_id: OrderId | None = None,
+        unless_duplicate: bool = False,
+    ) -> Order:
         """Claim a quote for a new order and start to carry it out; return the order once the claim is durable.
 
+        `order_id` is the order's id where it is made of a key: when there is such an order already, that one is
+        returned, whatever it is for.
+
         Raises `NotFound`, `QuoteTaken`, `QuoteExpired`, `DeskPaused`, `DeskStopping`, `AmountInvalid`,
-        `VenueUnavailable` or `JournalFailed`: then nothing was or will be sent. A caller that goes away does
-        not stop the order.
+        `VenueUnavailable` or `JournalFailed`, with `unless_duplicate` also `PossibleDuplicate`: then nothing was or
+        will be sent by this call. A caller that goes away does not stop the order.
         """
+        if order_id is not None and self._ledger.order(order_id) is not None:
+            return await self._durable(order_id)
         try:
             quote = self._claimable(quote_id, user_id)
         except QuoteTaken:
             await self._taken_for_good(quote_id)
             raise
-        order_id = OrderId(self._new_id())
+        if unless_duplicate and (others := self.possible_duplicates(user_id, amount)):
+            raise PossibleDuplicate(others[0].id)
+        order_id = order_id or OrderId(self._new_id())
         written = self._ledger.record(
             OrderClaimed(
                 self._clock.now(),
@@ -129,10 +157,34 @@ class Execution:
         # The order hears first of its claim, so that it leaves before the claimant is told.
         task = self._supervisor.task(f"order {order_id}", self._carry_out(order_id, written.waiter()))
         self._running[order_id] = task
-        task.add_done_callback(lambda _: self._ended(order_id))  # once more: a task may end before it begins
+        self._claimed[user_id, amount] = order_id
+        # Once more: a task may end before it begins.
+        task.add_done_callback(lambda _: self._ended(order_id, (user_id, amount)))
         await written
         order = self._ledger.books.order(order_id)
         assert order is not None, "a durable claim is in the books"
+        return order
+
+    def possible_duplicates(self, user_id: UserId, amount: Money) -> list[Order]:
+        """Orders of the user for the same amount that may be what a new one would repeat, the undecided first: those
+        whose outcome is not known, and those placed within `REPEATED_WITHIN`. One that came to nothing is none."""
+        since = self._clock.now() - REPEATED_WITHIN
+        found = {order.id: order for order in self._ledger.books.alike(user_id, amount)}
+        if (claimed := self._claimed.get((user_id, amount))) and (order := self._ledger.order(claimed)):
+            found[order.id] = order
+        near = [
+            order
+            for order in found.values()
+            if order.state in UNDECIDED or (order.created_at >= since and order.state in CAME_TO_BE)
+        ]
+        return sorted(near, key=lambda order: (order.state in UNDECIDED, order.created_at), reverse=True)
+
+    async def _durable(self, order_id: OrderId) -> Order:
+        """The order once its claim is durable: until then nobody is shown it. Raises `JournalFailed`."""
+        while (order := self._ledger.books.order(order_id)) is None:
+            await self._ledger.all_written()
+            if (failed := self._ledger.journal.failed) is not None:
+                raise JournalFailed(failed.words)
         return order
 
     async def answered(self, order_id: OrderId) -> None:
@@ -186,7 +238,8 @@ class Execution:
                 raise QuoteExpired
             case QuoteStatus.CLAIMED | QuoteStatus.EXECUTED:
                 holder = self._ledger.order(quote.order_id) if quote.order_id else None
-                raise QuoteTaken(quote.order_id, holder.by if holder else None)
+                undecided = holder is not None and holder.state is OrderState.UNKNOWN
+                raise QuoteTaken(quote.order_id, holder.by if holder else None, undecided=undecided)
             case _ as never:
                 assert_never(never)
 
@@ -207,9 +260,14 @@ class Execution:
                 raise
             # What became of it cannot be written down: the next start treats the claim as unknown.
         finally:
-            self._ended(order_id)
+            self._answered(order_id)
 
-    def _ended(self, order_id: OrderId) -> None:
+    def _ended(self, order_id: OrderId, content: tuple[UserId, Money]) -> None:
+        if self._claimed.get(content) == order_id:
+            del self._claimed[content]
+        self._answered(order_id)
+
+    def _answered(self, order_id: OrderId) -> None:
         self._running.pop(order_id, None)
         _resolve(self._waiting.pop(order_id, ()))
 

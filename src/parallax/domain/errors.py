@@ -49,14 +49,52 @@ class NotFound(DeskError):
 
 
 class QuoteTaken(DeskError):
-    """The quote belongs to an order already. `order_id` names it; `by` says who placed it."""
+    """The quote belongs to an order already. `order_id` names it; `by` says who placed it; `undecided` says that its
+    outcome is not known."""
 
     code = "quote_taken"
 
-    def __init__(self, order_id: str | None, by: str | None) -> None:
-        super().__init__("This quote has been used: a quote can become one order only. Ask for a new quote.")
+    def __init__(self, order_id: str | None, by: str | None, *, undecided: bool = False) -> None:
+        order = f"order {order_id}" if order_id else "another order"
+        if undecided:
+            words = (
+                f"This quote belongs to {order}, whose outcome is unknown: do not order again. It is looked for until"
+                " it is found, or proven never to have been placed."
+            )
+        else:
+            words = (
+                f"This quote has been used, by {order}: a quote can become one order only. Look at it first."
+            )
+        super().__init__(words)
         self.order_id = order_id
         self.by = by
+        self.undecided = undecided
+
+
+class KeyReused(DeskError):
+    """An idempotency key belongs to an order for something else; `order_id` names it."""
+
+    code = "key_reused"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(
+            f"Order {order_id} was placed under this key, and for something else. Nothing more was sent."
+            " Use a new key for each thing you want done."
+        )
+        self.order_id = order_id
+
+
+class PossibleDuplicate(DeskError):
+    """An order for the same user and amount is undecided, or was placed a moment ago; `order_id` names it."""
+
+    code = "possible_duplicate"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(
+            f"Order {order_id} is for the same user and amount, and its outcome is unknown or it was placed within the"
+            " last minute. Nothing was sent. Look at that order before you repeat."
+        )
+        self.order_id = order_id
 
 
 class QuoteExpired(DeskError):

@@ -26,6 +26,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "currency_unknown": Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The currency is not known"),
     "not_found": Problem(HTTPStatus.NOT_FOUND, "Not found"),
     "quote_taken": Problem(HTTPStatus.CONFLICT, "The quote has been used"),
+    "key_reused": Problem(HTTPStatus.CONFLICT, "The key belongs to another order"),
+    "possible_duplicate": Problem(HTTPStatus.CONFLICT, "This may be the same order again"),
     "quote_expired": Problem(HTTPStatus.GONE, "The quote has expired"),
     "venue_unavailable": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The exchange cannot be reached"),
     "venue_busy": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many calls to the exchange just now"),

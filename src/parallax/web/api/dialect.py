@@ -180,7 +180,7 @@ class Dialect:
         return await self._oldest_first(self._quotes.fetch, lambda quote: encode(quote_row(quote)))
 
     async def _place(self, request: Request) -> Answer:
-        quote_id, user_id, text = read_order(await request.body())
+        quote_id, user_id, text, _ = read_order(await request.body())
         try:
             quote = await self._desk.quote(quote_id)
             await self._desk.user(user_id)

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
-from parallax.domain.errors import AmountInvalid, DeskError, NotFound, QuoteExpired, QuoteTaken
+from parallax.domain.errors import (
+    AmountInvalid,
+    DeskError,
+    KeyReused,
+    NotFound,
+    PossibleDuplicate,
+    QuoteExpired,
+    QuoteTaken,
+)
 from parallax.web.problems import DEFAULT_RETRY_AFTER, PROBLEMS, Problem, problem_of, retry_after
 
 Errors = Mapping[str, Sequence[str]]
@@ -122,6 +130,8 @@ def _beside(error: DeskError) -> dict[str, object]:
         case AmountInvalid():
             return {"reason": error.reason}
         case QuoteTaken():
-            return {"order_id": error.order_id, "by": error.by}
+            return {"order_id": error.order_id, "by": error.by, "undecided": error.undecided}
+        case KeyReused() | PossibleDuplicate():
+            return {"order_id": error.order_id}
         case _:
             return {}

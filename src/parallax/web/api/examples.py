@@ -55,8 +55,10 @@ SETTLED_ORDER: Final[Json] = {
     "settled_at": "2026-01-31T12:00:49.301000Z",
 }
 
+PLACED_ORDER: Final[Json] = {**ORDER, "possible_duplicate_of": None}
+
 UNKNOWN_ORDER: Final[Json] = {
-    **ORDER,
+    **PLACED_ORDER,
     "status": "unknown",
     "state": "unknown",
     "venue_order_id": None,

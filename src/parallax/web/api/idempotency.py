@@ -5,8 +5,8 @@ program that repeats its request is told what came of the first one:
 
 - While the first is under way, a second one waits for it and gets its answer.
 - Afterwards it gets the answer that is kept, with `Idempotency-Replayed: true`.
-- When the desk died between the claim and the answer, nothing is kept; but the claim is on disk, and says under which
-  key it was made. The repeated request meets its own order, and is answered with how that stands now.
+- When the desk died between the claim and the answer, nothing is kept; but the order's id is made of the key. The
+  repeated request meets its own order, and is answered with how that stands now.
 
 Kept is every answer that lasts. Answers that say "not now" (the exchange cannot be reached, orders are paused, …) are
 not: nothing was done, and the repeated request is tried anew.
@@ -34,14 +34,11 @@ REPLAYED: Final = (b"idempotency-replayed", b"true")
 MAX_UNDER_WAY: Final = 10_000
 """Requests with a key under way at one time; each holds a task and a connection."""
 
-MARK_LENGTH: Final = 12
-"""Hexadecimal digits of a key's hash that its claims carry: two keys for one quote do not share them."""
-
 API: Final = "api"
-"""How facts name the API as the one who did something; a key's mark may follow."""
+"""How facts name the API as the one who did something."""
 
-Work = Callable[[str, bool], Awaitable[Answer]]
-"""Does what a request asks: given who asks (as facts will name them) and whether under a key."""
+Work = Callable[[str], Awaitable[Answer]]
+"""Does what a request asks: given the key that its order is placed under, empty without one."""
 
 log = structlog.get_logger()
 
@@ -71,8 +68,8 @@ class Once:
         """Carry a request out, or answer it with what came of it before. Raises `ApiError` or `DeskError`."""
         key = request.text(HEADER)
         if key is None:
-            return await work(API, False)
-        _check(key)
+            return await work("")
+        check(key)
         asked = _fingerprint(request, body)
         first = self._under_way.get(key)
         if first is not None:
@@ -98,7 +95,7 @@ class Once:
             kept = _decode(known.answer)
             return again(Answer(kept.status, kept.body, tuple(kept.headers), kept.content_type))
         try:
-            answer = await work(f"{API} key {mark(key)}", True)
+            answer = await work(order_key(key))
         except (DeskError, ApiError) as error:
             answer = self._refused(error)
         if answer.lasts:
@@ -114,9 +111,9 @@ class Once:
             log.warning("an answer could not be kept", error=error.words)
 
 
-def mark(key: str) -> str:
-    """What claims carry of a key: enough to know it again, nothing to learn it from."""
-    return hashlib.sha256(key.encode()).hexdigest()[:MARK_LENGTH]
+def order_key(key: str) -> str:
+    """The key under which the desk knows the order of a request: the API's keys are not those of the pages."""
+    return f"{API} {key}"
 
 
 def again(answer: Answer) -> Answer:
@@ -132,7 +129,8 @@ def _fingerprint(request: Request, body: bytes) -> bytes:
     return asked.digest()
 
 
-def _check(key: str) -> None:
+def check(key: str) -> None:
+    """Raises `ApiError` for what is no key."""
     if not (0 < len(key) <= MAX_ANSWER_KEY and key.isascii() and key.isprintable() and key.strip()):
         words = f"A key has 1 to {MAX_ANSWER_KEY} printable ASCII characters; a UUID is a good one."
         raise ApiError("request_invalid", f"Idempotency-Key: {words}", {"Idempotency-Key": [words]})

@@ -117,6 +117,18 @@ class Order(msgspec.Struct, frozen=True):
     settled_at: Instant | None
 
 
+class PlacedOrder(Order, frozen=True, kw_only=True):
+    """An order, as the answer that places it shows it."""
+
+    possible_duplicate_of: Annotated[
+        Id | None,
+        Meta(
+            description="Another order for the same user and amount whose outcome is unknown, or that was placed"
+            " within the last minute; null when there is none."
+        ),
+    ]
+
+
 class Incident(msgspec.Struct, frozen=True):
     """A contradiction that a person must look at."""
 
@@ -138,6 +150,7 @@ class NewOrder(msgspec.Struct):
     quote_id: msgspec.Raw = msgspec.Raw()
     user_id: msgspec.Raw = msgspec.Raw()
     from_amount: msgspec.Raw = msgspec.Raw()
+    unless_unknown: object = False
 
 
 class NewQuote(msgspec.Struct):
@@ -197,6 +210,14 @@ def order(one: entities.Order) -> Order:
         instant(one.created_at),
         one.sent_at and instant(one.sent_at),
         one.settled_at and instant(one.settled_at),
+    )
+
+
+def placed(one: entities.Order, duplicate_of: str | None) -> PlacedOrder:
+    """An order that has just been placed, with what it may repeat."""
+    shown = order(one)
+    return PlacedOrder(
+        **{name: getattr(shown, name) for name in shown.__struct_fields__}, possible_duplicate_of=duplicate_of
     )
 
 

@@ -55,6 +55,12 @@ NEW_ORDER: Final[Schema] = {
             ],
             "examples": ["100.50"],
         },
+        "unless_unknown": {
+            "type": "boolean",
+            "description": "With `true`, an order that may be a duplicate is a 409 `possible_duplicate`, and nothing"
+            " is sent: one for the same user and amount as another whose outcome is unknown, or that was placed within"
+            " the last minute. Without it, `possible_duplicate_of` in the answer names the other.",
+        },
     },
 }
 
@@ -195,6 +201,7 @@ def _schemas() -> dict[str, Any]:
         models.User,
         models.Quote,
         models.Order,
+        models.PlacedOrder,
         models.Incident,
         models.Resolution,
         overview.Status,

@@ -227,13 +227,15 @@ OPERATIONS: Final = (
         "Claims the quote durably, sends one request to the exchange and waits for its answer. Whatever happens, a"
         " quote becomes at most one order. `from_amount` is a decimal string; a JSON number is read from its digits.",
         (
-            Success(201, "The exchange has the order.", models.Order, examples.ORDER, located=True),
+            Success(
+                201, "The exchange has the order.", models.PlacedOrder, examples.PLACED_ORDER, located=True
+            ),
             Success(
                 202,
                 "The request was sent and there is no clear answer. The order is not sent again: look where `Location`"
                 " and `links` point until it is settled or proven absent. Do not place it again on another quote"
                 " before that.",
-                models.Order,
+                models.PlacedOrder,
                 examples.UNKNOWN_ORDER,
                 links=True,
                 located=True,
@@ -248,6 +250,8 @@ OPERATIONS: Final = (
             "amount_invalid",
             "not_found",
             "quote_taken",
+            "key_reused",
+            "possible_duplicate",
             "quote_expired",
             "order_refused",
             "order_not_placed",
@@ -271,9 +275,21 @@ OPERATIONS: Final = (
         "listOrders",
         "orders",
         "List everybody's orders",
-        "Newest first, always in pages.",
+        "Newest first, always in pages. With `idempotency_key`, the one order that was placed under that key, or an"
+        " empty list: what to ask after an answer was lost.",
         (Success(200, "The orders.", models.Order, [examples.SETTLED_ORDER], many=True, paged=True),),
-        (Parameter("user", "query", "Only this user's.", ID, examples.USER_ID), ORDER_STATUS, *PAGING),
+        (
+            Parameter("user", "query", "Only this user's.", ID, examples.USER_ID),
+            Parameter(
+                "idempotency_key",
+                "query",
+                "Only the order that was placed under this `Idempotency-Key`, however long ago.",
+                {"type": "string", "minLength": 1, "maxLength": MAX_ANSWER_KEY, "pattern": "^[!-~]+$"},
+                "4c1f6a0e-6d0c-4f7e-9d57-0c8e1d7f5b42",
+            ),
+            ORDER_STATUS,
+            *PAGING,
+        ),
         ("not_found", "request_invalid", *VENUE_PROBLEMS),
     ),
     Operation(

@@ -11,14 +11,14 @@ import msgspec
 
 from parallax.desk.desk import Desk
 from parallax.domain.entities import Order
-from parallax.domain.errors import NotFound, QuoteExpired, QuoteTaken
+from parallax.domain.errors import NotFound, QuoteExpired
 from parallax.domain.identity import OrderId, QuoteId, UserId, is_identifier
 from parallax.domain.money import parse_amount
 from parallax.domain.transitions import OrderState
 from parallax.ports.journal import OrderQuery
 from parallax.web.api import models
 from parallax.web.api.errors import ApiError
-from parallax.web.api.idempotency import Once, again
+from parallax.web.api.idempotency import API, Once, again, check, order_key
 from parallax.web.api.lists import PARAMETERS, whole_list
 from parallax.web.api.paging import Wanted, choice, invalid, page
 from parallax.web.api.wire import Answer, Reply, Request, enveloped, gathered, read_object, rows
@@ -38,6 +38,9 @@ TURNED_AWAY: Final = frozenset(
 """Refusals that are about the desk and not about the order: its key, its rate."""
 
 ALL: Final = "all"
+
+BY_KEY: Final = "idempotency_key"
+"""The parameter that asks for the order that was placed under a key."""
 
 WHOLE: Final = "detail"
 """What stands where a field is named when the whole request is meant."""
@@ -77,7 +80,11 @@ class Orders:
         return await self._listed(request, user.id)
 
     async def listed(self, request: Request) -> Reply:
-        """Everybody's orders, in pages."""
+        """Everybody's orders, in pages; or the one that was placed under a key."""
+        if (key := request.parameters.get(BY_KEY)) is not None:
+            check(key)
+            order = await self._desk.order_by_key(order_key(key))
+            return Answer(200, enveloped([] if order is None else [models.order(order)]))
         wanted = request.parameters.get("user")
         if wanted is None:
             return await self._listed(request, None)
@@ -121,29 +128,25 @@ class Orders:
 
     # Placing
 
-    async def _place(self, body: bytes, by: str, has_key: bool) -> Answer:
-        quote_id, user_id, text = read_order(body)
-        quote = await self._desk.quote(quote_id)
-        await self._desk.user(user_id)
+    async def _place(self, body: bytes, key: str) -> Answer:
+        desk, (quote_id, user_id, text, unless_duplicate) = self._desk, read_order(body)
+        quote = await desk.quote(quote_id)
+        await desk.user(user_id)
         amount = parse_amount(text, quote.rate.from_currency)
-        try:
-            return self._answer(await self._desk.execute(quote_id, user_id, amount, by))
-        except QuoteTaken as taken:
-            # Rule 2 holds whoever asks. Who asks again under the key of the claim is told of their own order.
-            known = await self._holder(taken) if has_key else None
-            if known is None or (known.by, known.user_id, known.amount) != (by, user_id, amount):
-                raise
-            return again(self._answer(known))
+        # Rule 2 holds whoever asks. Who asks again under the key of an order is told of their own.
+        known = await desk.order_by_key(key) if key else None
+        others = [other.id for other in desk.possible_duplicates(user_id, amount)]
+        order = await desk.execute(quote_id, user_id, amount, API, key=key, unless_duplicate=unless_duplicate)
+        answer = self._answer(order, next((other for other in others if other != order.id), None))
+        return again(answer) if known is not None and known.id == order.id else answer
 
-    async def _holder(self, taken: QuoteTaken) -> Order | None:
-        return await self._desk.order(OrderId(taken.order_id)) if taken.order_id else None
-
-    def _answer(self, order: Order) -> Answer:
+    def _answer(self, order: Order, duplicate_of: OrderId | None) -> Answer:
         """What whoever placed an order is told."""
+        placed = models.placed(order, duplicate_of)
         here = f"/api/orders/{order.id}".encode()
         match order.state:
             case OrderState.PENDING | OrderState.COMPLETED | OrderState.FAILED:
-                return Answer(201, enveloped(models.order(order)), ((b"location", here),))
+                return Answer(201, enveloped(placed), ((b"location", here),))
             case OrderState.UNKNOWN | OrderState.CLAIMED | OrderState.SENT:
                 # Rule 3: neither placed nor failed. The order is there to be looked at; it must not be sent again.
                 links = {
@@ -152,7 +155,7 @@ class Orders:
                     "events": f"/api/events?user={order.user_id}",
                 }
                 headers = ((b"location", here), (b"retry-after", b"%d" % LOOK_AGAIN))
-                return Answer(202, enveloped(models.order(order), links=links), headers)
+                return Answer(202, enveloped(placed, links=links), headers)
             case OrderState.REFUSED | OrderState.NOT_PLACED | OrderState.WITHDRAWN:
                 raise self.turned_down(order)
             case _ as never:
@@ -211,17 +214,21 @@ def _naming(order: Order) -> dict[str, object]:
     return {"order_id": order.id, "quote_id": order.quote_id}
 
 
-def read_order(body: bytes) -> tuple[QuoteId, UserId, str]:
-    """The fields of an order. Raises `ApiError` naming each that is wrong."""
+def read_order(body: bytes) -> tuple[QuoteId, UserId, str, bool]:
+    """The fields of an order, and whether it must not be a possible duplicate. Raises `ApiError` naming each that is
+    wrong."""
     given: models.NewOrder = read_object(body, models.NewOrder)
     errors: dict[str, list[str]] = {}
     quote_id = _identifier("quote_id", given.quote_id, errors)
     user_id = _identifier("user_id", given.user_id, errors)
     amount = _amount(given.from_amount, errors)
+    unless_unknown = given.unless_unknown
+    if not isinstance(unless_unknown, bool):
+        errors["unless_unknown"] = ["This is true or false."]
     if errors:
         words = "; ".join(f"{field}: {problem}" for field, (problem,) in errors.items())
         raise ApiError("request_invalid", words, errors)
-    return QuoteId(quote_id), UserId(user_id), amount
+    return QuoteId(quote_id), UserId(user_id), amount, unless_unknown is True
 
 
 def _identifier(field: str, raw: msgspec.Raw, errors: dict[str, list[str]]) -> str:

@@ -12,7 +12,7 @@ from parallax.domain.errors import NotFound
 from parallax.domain.identity import QuoteId, is_identifier
 from parallax.domain.transitions import QuoteState, QuoteStatus
 from parallax.web.api import models
-from parallax.web.api.idempotency import Once
+from parallax.web.api.idempotency import API, Once
 from parallax.web.api.lists import PARAMETERS, whole_list
 from parallax.web.api.paging import Cursor, Page, Wanted, choice, page
 from parallax.web.api.wire import Answer, Reply, Request, enveloped, gathered, read_object, rows
@@ -62,8 +62,8 @@ class Quotes:
             read_object(body, models.NoBody)
         return await self._once(request, body, self._create)
 
-    async def _create(self, by: str, _: bool) -> Answer:
-        quote = await self._desk.request_quote(by)
+    async def _create(self, _: str) -> Answer:
+        quote = await self._desk.request_quote(API)
         location = (b"location", f"/api/quotes/{quote.id}".encode())
         return Answer(201, self._one(quote), (location,))
 

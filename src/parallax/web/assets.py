@@ -35,6 +35,7 @@ STYLES: Final = (
 MODULES: Final = (
     "main",
     "clock",
+    "connection",
     "desk",
     "dialog",
     "elements",

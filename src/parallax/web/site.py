@@ -84,6 +84,13 @@ class Site:
             self._frame = (matters, self._render_frame(status, offset))
         return self._frame[1]
 
+    def off(self) -> dict[str, str]:
+        """Why what needs `orders` or the `journal` is off now, by need; empty words: it is not."""
+        status = self.desk.status
+        journal = "The journal cannot be written." if status.journal_failed else ""
+        paused = f"New orders are paused: {status.pause.reason}" if status.pause else ""
+        return {"journal": journal, "orders": journal or paused}
+
     def _render_frame(self, status: DeskStatus, offset: timedelta | None) -> Frame:
         chips = self.fragment(
             "frame.html",
@@ -104,7 +111,7 @@ class Site:
             },
         )
         digest = f"{zlib.crc32((chips + banners).encode()):08x}"
-        banners = f'<span id="frame-digest" hidden data-digest="{digest}"></span>{banners}'
+        banners = self.fragment("frame.html", "digest", {"digest": digest, "off": self.off()}) + banners
         paused = self.fragment("ticket.html", "paused", {"pause": status.pause})
         html = "".join(
             partial(target, part, "innerMorph")
@@ -128,6 +135,7 @@ class Site:
         context = {
             "desk_status": self.desk.status,
             "frame": self.frame(),
+            "off": self.off(),
             "build": self.assets.version,
             "venue_now": shown.milliseconds(self.desk.latest_venue_now()),
             "modules": MODULES,

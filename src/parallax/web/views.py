@@ -54,7 +54,11 @@ def quote_line(site: Site, quote: Quote) -> QuoteLine:
 
 def quote_row(site: Site, quote: Quote, user_id: UserId) -> str:
     """A row in the list of quotes on a user's desk."""
-    return site.fragment("quotes.html", "quote_row", {"line": quote_line(site, quote), "user_id": user_id})
+    return site.fragment(
+        "quotes.html",
+        "quote_row",
+        {"line": quote_line(site, quote), "user_id": user_id, "off": site.off()["orders"]},
+    )
 
 
 def quote_rows(site: Site, quotes: Sequence[Quote], user_id: UserId) -> str:

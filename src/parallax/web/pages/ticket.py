@@ -174,6 +174,7 @@ async def _ticket(
         "change": shown.move(quote.rate, old.rate) if old else None,
         "difference": _difference(quote, old, sent),
         "pause": site.desk.status.pause,
+        "off": site.off()["orders"],
     }
     return site.fragment("ticket.html", "ticket", fields)
 

@@ -13,7 +13,8 @@ export function mark(ago = 0) {
 
 // The page was rendered somewhere between the request and the first byte of the answer.
 const [navigation] = performance.getEntriesByType("navigation");
-let heard = mark(performance.now() - (navigation?.responseStart ?? 0));
+export const loaded = mark(performance.now() - (navigation?.responseStart ?? 0));
+let heard = loaded;
 let told = Number(document.body.dataset.venueNow);
 
 /** Milliseconds since 1970 by the exchange's clock. */

@@ -1,6 +1,10 @@
 // The ticket: a dialog with an address. Opened over the desk it is fetched and the address changes; a full load of the
 // address finds it in the page. Closing goes back to the desk, and focus to where it came from.
 
+import { sayGone } from "./connection.js";
+
+const LONGEST = 8000; // milliseconds that a ticket may take to arrive
+
 let opener = null;
 
 function ticket() {
@@ -19,8 +23,10 @@ function raise() {
 }
 
 async function openTicket(address) {
-  const answer = await fetch(address, { headers: { "HX-Request": "true" } }).catch(() => null);
-  if (!answer?.ok || answer.redirected) {
+  const signal = AbortSignal.timeout(LONGEST);
+  const answer = await fetch(address, { headers: { "HX-Request": "true" }, signal }).catch(() => null);
+  if (!answer) return sayGone();
+  if (!answer.ok || answer.redirected) {
     location.href = address;
     return;
   }

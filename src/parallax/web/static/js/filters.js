@@ -1,14 +1,18 @@
 // Searches and filters as you type: a form's fields become the page's address, and its list is fetched again.
 
+import { sayGone } from "./connection.js";
+
+const LONGEST = 8000; // a network that delivers nothing must not hold up what comes after
 const asked = new Map();
 
 /** Fetch an address and morph one part of this page to what it says there. The newest question wins, not the slowest
- *  answer; with `gently`, a row that has the focus and is gone there stays until the focus has left it. */
-export async function refetch(address, selector, { gently = false } = {}) {
+ *  answer; with `whatever`, also the words of a refusal are shown; with `gently`, a row that has the focus and is gone
+ *  there stays until the focus has left it. */
+export async function refetch(address, selector, { gently = false, whatever = false } = {}) {
   const turn = (asked.get(selector) ?? 0) + 1;
   asked.set(selector, turn);
-  const answer = await fetch(address, { headers: { Accept: "text/html" } });
-  if (!answer.ok) throw new Error(`${answer.status}`);
+  const answer = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(LONGEST) });
+  if (!answer.ok && !(whatever && answer.status < 500)) throw new Error(`${answer.status}`, { cause: answer });
   const text = await answer.text();
   const part = new DOMParser().parseFromString(text, "text/html").querySelector(selector);
   const here = document.querySelector(selector);
@@ -37,7 +41,9 @@ function schedule(form, delay) {
     setTimeout(async () => {
       const address = addressOf(form);
       history.replaceState(history.state, "", address);
-      await refetch(address, form.dataset.filters).catch(() => form.submit());
+      // What the desk refuses it explains on a page of its own; while it does not answer, this page stays. The address
+      // is this search's already, so the list is right as soon as the page catches up.
+      await refetch(address, form.dataset.filters).catch((error) => (error.cause ? form.submit() : sayGone()));
     }, delay),
   );
 }
@@ -57,7 +63,9 @@ function catchUpSoon() {
 
 async function choices(form) {
   const q = form.elements.q.value;
-  const answer = await fetch(`/switch?${new URLSearchParams({ q, page: form.dataset.switch })}`);
+  const address = `/switch?${new URLSearchParams({ q, page: form.dataset.switch })}`;
+  const answer = await fetch(address, { signal: AbortSignal.timeout(LONGEST) }).catch(() => null);
+  if (!answer) return sayGone();
   if (answer.ok && form.elements.q.value === q) document.getElementById("switch-list").innerHTML = await answer.text();
 }
 

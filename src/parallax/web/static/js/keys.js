@@ -14,7 +14,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     return;
   }
-  if (typing(event.target) || document.querySelector("dialog[open], [popover]:popover-open")) return;
+  if (typing(event.target) || document.querySelector("dialog[open], [popover]:not([popover=manual]):popover-open")) return;
   const found = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!found) return;
   event.preventDefault();

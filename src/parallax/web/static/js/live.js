@@ -3,40 +3,33 @@
 // A browser opens six HTTP/1.1 connections to one host. Four of them may be streams, shared out by locks among all
 // windows of this browser; a window that gets none asks for its news every two seconds instead.
 
-import { setVenueNow } from "./clock.js";
+import { mark, setVenueNow, since } from "./clock.js";
+import { hear, show, silent, SILENCE } from "./connection.js";
 import { beat } from "./elements.js";
 import { refetch } from "./filters.js";
 
 const STREAMS = 4;
 const POLL = 2000;
-const SILENCE = 50_000; // the server beats every 20 s
 const FIRST_DELAY = 250;
 const LONGEST_DELAY = 4000;
+const RETURN = 500; // what a page that comes back from behind others has to hear from its desk
 const MEND = 2000; // between a sign of life and another look at a list that could not be read
 
 const page = document.getElementById("page");
-const sign = document.getElementById("connection");
-const names = { live: "Live", connecting: "Connecting", lost: "Reconnecting", paused: "Paused" };
 
 let source = null;
 let release = null; // lets go of the stream's lock
 let timer = 0;
-let watchdog = 0;
+let opened = mark();
 let failures = 0;
 let mending = 0;
 let position = page.dataset.at;
 let applied = Promise.resolve();
 let outdated = false; // whether the page is about to be fetched again
-
-function show(state) {
-  if (sign.dataset.state === state) return;
-  sign.dataset.state = state;
-  sign.querySelector(".words").textContent = names[state];
-}
+let replaced = false; // whether the desk has other pages now than this one
 
 function stop() {
   clearTimeout(timer);
-  clearTimeout(watchdog);
   source?.close();
   source = null;
   release?.();
@@ -51,15 +44,26 @@ function later(delay) {
 function lost() {
   const delay = Math.min(FIRST_DELAY * 2 ** failures, LONGEST_DELAY);
   failures += 1;
-  if (failures > 1) show("lost");
+  if (failures > 1 || silent()) show("lost");
   later(delay);
 }
 
 function heard() {
   failures = 0;
-  clearTimeout(watchdog);
-  watchdog = setTimeout(lost, SILENCE);
+  hear();
   mend();
+}
+
+// A network that delivers nothing reports no error, and a machine that slept hears of nothing: the silence counts.
+setInterval(() => {
+  if (source && silent() && since(opened) > SILENCE) lost();
+}, 1000);
+
+/** What was missed could not be fetched: the next stream has to tell it again. */
+function behind() {
+  position = "";
+  failures += 1;
+  lost();
 }
 
 /** A note that a list could not be read goes when it can: the page looks again until then. */
@@ -99,26 +103,30 @@ async function open() {
   address.searchParams.set("frame", document.getElementById("frame-digest")?.dataset.digest ?? "");
   if (!streaming) address.searchParams.set("wait", "0");
   source = new EventSource(address);
-  clearTimeout(watchdog);
-  watchdog = setTimeout(lost, SILENCE);
+  opened = mark();
+  if (silent()) setTimeout(() => silent() && show("lost"), RETURN);
   source.addEventListener("hello", (event) => {
     const [now, build] = event.data.split(" ");
     heard();
     setVenueNow(Number(now));
     beat();
-    show("live");
-    if (build !== document.body.dataset.build && !busy()) location.reload();
+    replaced = build !== document.body.dataset.build;
   });
   source.addEventListener("beat", (event) => {
     heard();
     setVenueNow(Number(event.data));
+    beat();
+    if (replaced && !busy()) return location.reload();
+    // All that was missed has been told, and stands in the page once that has been put in place.
+    const stream = source;
+    applied = applied.then(() => stream === source && show("live"));
   });
   source.addEventListener("refresh", (event) => {
     heard();
     position = event.lastEventId || position;
     if (outdated) return; // the fetch that is due will bring this too
     outdated = true;
-    applied = applied.then(catchUp).catch(() => {});
+    applied = applied.then(catchUp).catch(behind);
   });
   source.addEventListener("message", (event) => {
     heard();
@@ -134,7 +142,7 @@ async function open() {
 /** Fetch what this page shows again, and what has become of the quote of an open ticket; what is typed there stays. */
 async function catchUp() {
   outdated = false;
-  await refetch(location.href, "#page");
+  await refetch(location.href, "#page", { whatever: true });
   for (const slot of document.querySelectorAll("#ticket .fate-slot")) await refetch(location.href, `#${slot.id}`);
 }
 

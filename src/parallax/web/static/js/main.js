@@ -22,5 +22,5 @@ await run(new URL("../vendor/htmx.min.js", import.meta.url));
 await import("./clock.js");
 await import("./elements.js");
 await Promise.all(
-  ["swaps", "filters", "keys", "notices", "ticket", "dialog", "desk", "live"].map((name) => import(`./${name}.js`)),
+  ["swaps", "filters", "keys", "notices", "connection", "ticket", "dialog", "desk", "live"].map((name) => import(`./${name}.js`)),
 );

@@ -2,7 +2,8 @@
 
 const corner = document.getElementById("notices");
 
-function say(title, words) {
+/** Say what went wrong, above everything else. */
+export function say(title, words) {
   const notice = document.createElement("div");
   notice.className = "notice bad";
   const lines = document.createElement("div");
@@ -28,6 +29,9 @@ new MutationObserver(() => {
     notice.dataset.timed = "1";
     setTimeout(() => notice.remove(), 9000);
   }
+  // The newest of the top layer stands above an open dialog and its backdrop.
+  corner.hidePopover();
+  if (corner.childElementCount) corner.showPopover();
 }).observe(corner, { childList: true });
 
 document.addEventListener("click", (event) => {

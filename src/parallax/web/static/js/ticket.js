@@ -143,7 +143,14 @@ function dead(form) {
 function settle() {
   for (const form of document.querySelectorAll("form[data-ticket]")) {
     const confirm = form.querySelector("[data-confirm]");
-    if (dead(form)) confirm.disabled = true;
+    // A clock that was set, or a machine that slept, makes a quote seem over until the desk has told its clock again.
+    if (dead(form)) {
+      if (!confirm.disabled) confirm.dataset.dead = "1";
+      confirm.disabled = true;
+    } else if (confirm.dataset.dead) {
+      delete confirm.dataset.dead;
+      confirm.disabled = false;
+    }
     const side = form.elements.side.value;
     if (!form.dataset.said) {
       form.dataset.said = "1";

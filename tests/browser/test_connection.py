@@ -182,3 +182,18 @@ def test_a_clock_that_is_set_while_the_page_is_open_changes_no_countdown(people:
         expect(left).to_have_text(re.compile(r"^4:[345]\d$"))
         expect(page.locator(f"#quote-{quote}")).to_have_attribute("data-phase", "good")
     live(page)
+
+
+def test_an_exchange_whose_clock_is_ahead_shows_at_once_and_gives_no_quote_more_time(
+    people: People, practice: str
+) -> None:
+    page = people.window(f"{practice}/operations")
+    desk = people.window(f"{practice}/u/{TWO}/exchange")
+    page.get_by_role("button", name=re.compile("^Start: .*clock", re.IGNORECASE)).click()
+    try:
+        expect(page.locator(".faults")).to_be_visible()
+        expect(desk.locator("#frame-chips")).to_contain_text("Clock", timeout=4_000)
+        quote = generate(desk)
+        expect(desk.locator(f"#quote-{quote} .left")).to_have_text(re.compile(r"^(5:00|4:5\d)$"))
+    finally:
+        page.get_by_role("button", name="End all faults").click()

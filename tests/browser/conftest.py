@@ -166,8 +166,9 @@ class People:
         return page
 
     def _said(self, page: Page, said: ConsoleMessage) -> None:
-        # What the network or the server's status says is not the script's fault; tests look at those themselves.
-        if said.type == "error" and not re.search(r"Failed to load resource|net::ERR_", said.text):
+        # What the network or the server's status says, by htmx too, is not the script's fault; tests look at those
+        # themselves.
+        if said.type == "error" and not re.search(r"Failed to load resource|net::ERR_|^htmx: htmx:error", said.text):
             self.complaints.append(f"{page.url}: {said.text}")
 
 

@@ -157,9 +157,14 @@ class Browser:
         assert answer.status_code == 200
         return next(quote.id for quote in self.desk.books.quotes if quote.id not in known)
 
-    async def order(self, quote: str, user: str = ONE, amount: str = "100", tab: str = "tab1") -> str:
-        """Place an order as a person would; its id."""
-        answer = await self.htmx(f"/u/{user}/exchange/{quote}", {"side": "send", "amount": amount}, tab)
+    async def order(
+        self, quote: str, user: str = ONE, amount: str = "100", tab: str = "tab1", key: str = ""
+    ) -> str:
+        """Place an order as a person would, who goes on where another may be the same; its id."""
+        path, form = f"/u/{user}/exchange/{quote}", {"side": "send", "amount": amount, "key": key}
+        answer = await self.htmx(path, form, tab)
+        if asked := re.search(r'name="repeat" value="([^"]+)"', answer.text):
+            answer = await self.htmx(path, {**form, "repeat": asked[1]}, tab)
         assert answer.status_code == 200, answer.text
         return answer.headers["HX-Redirect"].rpartition("/")[2]
 

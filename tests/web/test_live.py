@@ -67,7 +67,7 @@ def test_an_open_ticket_hears_at_once_that_the_quote_is_taken(surf: Play) -> Non
         async with browser.stream("exchange", user=TWO, after=after) as stream:
             await browser.order(quote, tab="tabone")
             message = await stream.until(f"ticket-{quote}")
-            assert "A page (tab tabone) used this quote" in message.data
+            assert "A page (tab tabone) is ordering on this quote" in message.data
 
     surf(scenario)
 

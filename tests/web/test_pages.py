@@ -20,6 +20,7 @@ from tests.desk.conftest import World
 from tests.desk.scripted import ONE, TWO
 from tests.web.conftest import Browser, Play
 
+KEY = "0123456789abcdefABCDEF_-"
 PAGES = ("/", f"/u/{ONE}/exchange", f"/u/{ONE}/orders", "/operations")
 
 
@@ -144,7 +145,7 @@ def test_a_second_order_on_a_quote_is_told_who_has_it_and_where(surf: Play) -> N
             f"/u/{TWO}/exchange/{quote}", {"side": "send", "amount": "5"}, tab="tabtwo"
         )
         assert second.status_code == 409
-        assert "A page (tab tabone) used this quote" in second.text
+        assert "A page (tab tabone) is ordering on this quote" in second.text
         assert f"/u/{ONE}/orders/{order}" in second.text
         await asyncio.sleep(1)
         assert len(browser.venue.sent) == 1
@@ -155,7 +156,7 @@ def test_a_second_order_on_a_quote_is_told_who_has_it_and_where(surf: Play) -> N
 def test_a_button_pressed_twice_leads_to_the_one_order(surf: Play) -> None:
     async def scenario(browser: Browser) -> None:
         quote = await browser.quote()
-        assert await browser.order(quote) == await browser.order(quote)
+        assert await browser.order(quote, key=KEY) == await browser.order(quote, key=KEY)
         await asyncio.sleep(1)
         assert len(browser.venue.sent) == 1
 

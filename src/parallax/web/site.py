@@ -215,7 +215,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     cast("dict[str, Any]", environment.globals).update(
-        static=assets().url, who=words.who, offset_words=shown.signed_seconds
+        static=assets().url, who=words.who, used_quote=words.used_quote, offset_words=shown.signed_seconds
     )
     cast("dict[str, Any]", environment.filters).update(
         amount=shown.amount,

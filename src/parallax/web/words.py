@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from parallax.domain.entities import Order
 from parallax.domain.facts import IncidentKind
 from parallax.domain.transitions import OrderState, QuoteStatus
 from parallax.ports.venue import VenueHealth
@@ -29,7 +30,8 @@ ORDERS: Final[dict[OrderState, StateWords]] = {
     OrderState.UNKNOWN: StateWords(
         "Unknown",
         "warn",
-        "The exchange gave no clear answer. The order is not sent again; the desk looks for it until it is certain.",
+        "Outcome unknown: do not order again. The exchange gave no clear answer, and the order may have been carried"
+        " out. The desk does not send it again; it looks for it until it is certain.",
     ),
     OrderState.PENDING: StateWords("Pending", "busy", "The exchange has the order and is carrying it out."),
     OrderState.COMPLETED: StateWords("Completed", "good", "The exchange has carried out the order."),
@@ -140,6 +142,47 @@ def cause(word: str) -> str:
     if word.startswith("status_"):
         return f"the exchange answered with an error ({word.removeprefix('status_')})"
     return CAUSES.get(word, word)
+
+
+_USED: Final = ("{who} used this quote", "Its order is {state}. A quote can become one order only.")
+_ORDERING: Final = (
+    "{who} is ordering on this quote",
+    "It is not known yet what comes of it: do not order again.",
+)
+USED_QUOTE: Final[dict[OrderState, tuple[str, str]]] = {
+    OrderState.CLAIMED: (
+        "{who} is ordering on this quote",
+        "It is not known yet what comes of it: do not order again.",
+    ),
+    OrderState.SENT: (
+        "{who} is ordering on this quote",
+        "It is not known yet what comes of it: do not order again.",
+    ),
+    OrderState.UNKNOWN: (
+        "Outcome unknown: do not order again",
+        "{who} ordered on this quote, and the exchange gave no clear answer. The order may have been carried out.",
+    ),
+    OrderState.PENDING: _USED,
+    OrderState.COMPLETED: _USED,
+    OrderState.FAILED: _USED,
+    OrderState.REFUSED: _USED,
+    OrderState.NOT_PLACED: _USED,
+    OrderState.WITHDRAWN: _USED,
+}
+"""What a ticket says of a quote that an order holds or has used: a title and a sentence, with who ordered."""
+
+
+def used_quote(order: Order | None) -> tuple[str, str]:
+    """What to say of a quote that is used, by its order if that is known here."""
+    if order is None:
+        return (
+            "This quote has been used",
+            "A quote can become one order only. Look at the user's orders first.",
+        )
+    person = who(order.by)
+    title, sentence = USED_QUOTE[order.state]
+    fields = {"who": person[0].upper() + person[1:], "state": ORDERS[order.state].name.lower()}
+    return title.format(**fields), sentence.format(**fields)
 
 
 def who(by: str) -> str:

@@ -39,7 +39,9 @@ document.addEventListener("click", (event) => {
   if (button) button.closest(".notice").remove();
 });
 document.addEventListener("htmx:error", (event) => {
-  if (event.detail.ctx?.request) say("The desk did not answer", "Nothing is lost. Look at the connection, then try again.");
+  const { ctx } = event.detail;
+  if (!ctx?.request || ctx.sourceElement?.closest?.("form[data-ticket]")) return; // a ticket says itself what is known
+  say("The desk did not answer", "What was asked may or may not have been done. Look before you repeat it.");
 });
 
 // A page that could not be shown tries again until it can.

@@ -104,8 +104,59 @@ document.addEventListener("htmx:finally:request", (event) => {
   const form = ctx.sourceElement?.closest?.("form[data-ticket]");
   if (!form?.isConnected || ctx.hx?.redirect) return;
   form.closest("dialog").removeAttribute("data-sending");
-  if (!ctx.response) form.querySelector("[data-confirm]").disabled = false;
+  if (placing(ctx) && !answered(ctx)) lost(form);
+  else if (!ctx.response) form.querySelector("[data-confirm]").disabled = false;
 });
+// An order was sent and no answer of the desk came back: it may exist. The ticket's key finds it.
+const ASK_EVERY = 2000;
+const placing = (ctx) => {
+  const form = ctx.sourceElement?.closest?.("form[data-ticket]");
+  return form && !ctx.request?.submitter?.dataset.fresh && ctx.request?.method?.toUpperCase() === "POST" ? form : null;
+};
+function answered(ctx) {
+  const headers = ctx.response?.headers;
+  return Boolean(headers && ((headers.get("X-Ticket") && ctx.text !== undefined) || headers.get("HX-Redirect")));
+}
+
+async function ask(form) {
+  const say = (words) => {
+    const line = form.querySelector("[data-lost-words]");
+    if (line.textContent !== words) line.textContent = words;
+  };
+  const confirm = form.querySelector("[data-confirm]");
+  while (form.isConnected) {
+    const answer = await fetch(form.dataset.placed, { cache: "no-store" }).then((got) => (got.ok ? got.json() : null)).catch(() => null);
+    if (!form.isConnected) return;
+    if (answer?.order) {
+      say("The order exists. Going to it…");
+      location.assign(answer.order);
+      return;
+    }
+    if (answer) {
+      say("The desk has no order of this ticket yet. Send this ticket again: however often it is sent, it becomes one order at most.");
+      confirm.disabled = dead(form) || form.closest("dialog").hasAttribute("data-sending");
+    } else {
+      say("Your order may have been placed. The desk does not answer now; this ticket goes on asking, and shows the order when it does.");
+      confirm.disabled = true;
+    }
+    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
+  }
+}
+
+function lost(form) {
+  const box = form.querySelector("[data-lost]");
+  form.querySelector("[data-confirm]").disabled = true;
+  form.querySelector("[data-lost-words]").textContent = "Your order may have been placed. Asking the desk for it…";
+  if (!box.hidden) return;
+  box.hidden = false;
+  box.scrollIntoView({ block: "nearest" });
+  ask(form);
+}
+document.addEventListener("htmx:before:swap", (event) => {
+  const form = placing(event.detail.ctx);
+  if (form && !answered(event.detail.ctx)) event.preventDefault(); // what stands between the desk and here has spoken
+});
+
 document.addEventListener("htmx:config:request", (event) => {
   const { ctx } = event.detail;
   ctx.request.headers["X-Tab"] = tab;

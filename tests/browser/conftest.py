@@ -168,7 +168,9 @@ class People:
     def _said(self, page: Page, said: ConsoleMessage) -> None:
         # What the network or the server's status says, by htmx too, is not the script's fault; tests look at those
         # themselves.
-        if said.type == "error" and not re.search(r"Failed to load resource|net::ERR_|^htmx: htmx:error", said.text):
+        if said.type == "error" and not re.search(
+            r"Failed to load resource|net::ERR_|^htmx: htmx:error", said.text
+        ):
             self.complaints.append(f"{page.url}: {said.text}")
 
 

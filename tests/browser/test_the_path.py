@@ -139,7 +139,7 @@ def test_a_quote_taken_by_another_tab_kills_the_button_and_says_by_whom(people: 
     there.locator("[data-confirm]").click()
     there.wait_for_url("**/orders/*")
     order = there.url.rpartition("/")[2]
-    expect(here.locator(".fate")).to_contain_text(re.compile(r"A page \(tab \w+\) used this quote"))
+    expect(here.locator(".fate.taken")).to_contain_text(re.compile(r"A page \(tab \w+\) used this quote"))
     expect(here.locator("[data-confirm]")).to_be_hidden()
     expect(here.locator(".preview")).to_be_hidden()
     here.locator(".fate").get_by_role("link", name=f"Order {order[:13]}").click()

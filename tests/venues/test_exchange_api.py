@@ -14,7 +14,7 @@ import pytest
 
 from parallax.domain.errors import NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
 from parallax.domain.identity import QuoteId, UserId, VenueOrderId
-from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unknown
+from parallax.ports.venue import Accepted, OrderRequest, Outcome, Refused, Unknown, doubt_of
 from parallax.venues import exchange_api
 from parallax.venues.api import CallFailed, Reply
 from parallax.venues.exchange_api import ExchangeApi, Timeouts
@@ -324,11 +324,18 @@ class TestAnswers:
         async with house(always(http(200, body, b"Content-Encoding: gzip"))) as (_, api):
             assert list((await api.quotes()).get()) == []
 
-    async def test_pages_announced_by_a_link_are_refused(self, house: House) -> None:
-        answer = http(200, b'{"data":[]}', b'Link: </api/users/u-1/orders?page=2>; rel="next"')
-        async with house(always(answer)) as (_, api):
-            with pytest.raises(VenueMisbehaved, match="pages"):
-                (await api.orders(UserId("u-1"))).get()
+    @pytest.mark.parametrize("mark", [b'Link: </orders?page=2>; rel="next"', b"X-Total-Count: 4"])
+    async def test_a_page_announced_by_a_header_is_doubted(self, house: House, mark: bytes) -> None:
+        async with house(always(http(200, b'{"data":[]}', mark))) as (_, api):
+            assert "says that it goes on" in doubt_of((await api.orders(UserId("u-1"))).get())
+
+    async def test_an_order_that_cannot_be_read_hides_no_other(self, house: House) -> None:
+        row = b'{"id":"%s","status":"%s","quote_id":"q","user_id":"u-1","from_amount":"5"}'
+        rows = b",".join((row % (b"o-1", b"cancelled"), row % (b"o-2", b"pending")))
+        async with house(always(http(200, b'{"data":[' + rows + b"]}"))) as (_, api):
+            orders = (await api.orders(UserId("u-1"))).get()
+            assert [order.id for order in orders] == ["o-2"]
+            assert "status" in doubt_of(orders)
 
     async def test_an_unknown_order_is_not_found_and_another_one_is_a_mistake(self, house: House) -> None:
         async with house(always(http(404))) as (_, api):

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final, TypeVar
 
+import msgspec
+
 from parallax.desk.ledger import Ledger, Written
 from parallax.desk.reconciliation import OrdersList, alike, orders_facts, quotes_facts, users_facts
 from parallax.domain.errors import JournalFailed, VenueUnavailable
@@ -21,7 +23,7 @@ from parallax.domain.facts import OrdersRead
 from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.transitions import OrderState
 from parallax.ports.clock import Clock
-from parallax.ports.venue import Purpose, Venue, VenueOrder
+from parallax.ports.venue import Purpose, Venue, VenueOrder, VenueOrderStatus, doubt_of
 
 T = TypeVar("T")
 
@@ -35,13 +37,22 @@ behind them waits for a fifth of a second, as hardly ever happens but at a first
 _CREATED_AT: Final = attrgetter("created_at")
 _ID: Final = attrgetter("id")
 
+SMALLEST_PAGE: Final = 10
+"""Rows of the smallest page that exchanges make. A list of just as many as pages have (tens, or twenty-fives) may be
+one, whatever it does not say, unless a longer one has been seen."""
+
+SETTLED_THERE: Final = frozenset({OrderState.COMPLETED, OrderState.FAILED})
+"""What every whole list of a user's orders shows for ever."""
+
 
 @dataclass(slots=True)
 class Age:
-    """When a list was last read in full (desk's clock; None: not since start), and why the last try failed, if so."""
+    """When a list was last read (desk's clock; None: not since start), why the last try failed, if so, and why what was
+    read may not be all there is (`doubt`, a part of a sentence)."""
 
     read_at: datetime | None = None
     error: str = ""
+    doubt: str = ""
 
 
 class Readings:
@@ -54,6 +65,8 @@ class Readings:
         self.users_age = Age()
         self.quotes_age = Age()
         self._orders_age: dict[UserId, Age] = {}
+        self._longest = 0
+        """Rows of the longest list of orders so far: pages are no longer."""
         self._under_way: dict[UserId, asyncio.Future[None]] = {}
         self._seen_pending: dict[UserId, dict[OrderId, datetime]] = {}
         # What a user's list has shown as it is known here, settled: the very objects that it was found alike in.
@@ -135,7 +148,8 @@ class Readings:
         except VenueUnavailable as error:
             self._ledger.record(OrdersRead(self._clock.now(), user_id, began_at, 0, error.words))
             raise
-        newest = {order.id: order for order in listed}
+        newest, doubt = self._weighed(user_id, listed)
+        self.orders_age(user_id).doubt = doubt
         found_alike = self._alike.setdefault(user_id, {})
         # A list is full, and most of it has been looked through before: an exchange shows every order for ever.
         telling = [order for order in newest.values() if found_alike.get(order.id) is not order]
@@ -145,7 +159,9 @@ class Readings:
         time = self._venue.clock.read()
         earliest, latest = time.now - time.uncertainty - elapsed, time.now + time.uncertainty
         seen_pending = self._seen_pending.get(user_id, {})
-        read = OrdersList(user_id, telling, len(listed), began_at, began, earliest, latest, seen_pending)
+        read = OrdersList(
+            user_id, telling, len(listed), began_at, began, earliest, latest, seen_pending, doubt
+        )
         written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
         self._note_pending(user_id, began_at)
         self._alike[user_id] = {
@@ -154,6 +170,37 @@ class Readings:
             if found_alike.get(order.id) is order or alike(self._ledger.order_at_venue(order.id), order)
         }
         await written
+
+    def _weighed(
+        self, user_id: UserId, listed: Sequence[VenueOrder]
+    ) -> tuple[dict[VenueOrderId, VenueOrder], str]:
+        """Each order of a list once, as far as it has come, and why the list may not be all there is."""
+        newest: dict[VenueOrderId, VenueOrder] = {}
+        self._longest = max(self._longest, len(listed))
+        doubts = [doubt] if (doubt := doubt_of(listed)) else []
+        torn: set[VenueOrderId] = set()
+        for order in listed:
+            other = newest.setdefault(order.id, order)
+            if other is order or other == order:
+                continue
+            if other.status is VenueOrderStatus.PENDING:
+                newest[order.id] = order
+            elif order.status is not VenueOrderStatus.PENDING:
+                torn.add(order.id)
+        for order_id in torn:  # settled in two ways: nothing is known of it but that it is there
+            newest[order_id] = msgspec.structs.replace(newest[order_id], status=VenueOrderStatus.PENDING)
+            doubts.append(f"it shows order {order_id} twice, and not the same")
+        books = self._ledger.books
+        if all(order.venue_order_id in newest for order in books.open_orders(user_id)):
+            return newest, "; ".join(doubts)  # nothing is sought that it does not show
+        settled = (order for order in books.orders_of(user_id) if order.state in SETTLED_THERE)
+        missing = next((order for order in settled if order.venue_order_id not in newest), None)
+        if missing is not None:
+            doubts.append(f"it does not show order {missing.id}, which has settled")
+        count = len(newest)
+        if not doubts and count == self._longest >= SMALLEST_PAGE and not (count % 10 and count % 25):
+            doubts.append(f"{count} rows may be a full page")
+        return newest, "; ".join(doubts)
 
     async def _recall(self, listed: Sequence[VenueOrder]) -> None:
         """Make sure that what the list is about is in memory: from history, and from the venue for a new quote."""

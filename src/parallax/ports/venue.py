@@ -6,16 +6,18 @@ order never raises once the request may have left: its outcome is a value, and e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
 from parallax.domain.entities import User
 from parallax.domain.identity import QuoteId, UserId, VenueOrderId
 from parallax.domain.money import Rate
+
+T = TypeVar("T")
 
 
 class Purpose(IntEnum):
@@ -96,6 +98,20 @@ class Unknown(Struct, frozen=True):
 
 
 Outcome = Accepted | Refused | Unknown
+
+
+class Listing(list[T]):
+    """Rows of a list that may not be all there is. `doubt` says why, as a part of a sentence: absence from such a list
+    proves nothing."""
+
+    def __init__(self, rows: Iterable[T], doubt: str) -> None:
+        super().__init__(rows)
+        self.doubt = doubt
+
+
+def doubt_of(rows: Sequence[object]) -> str:
+    """Why a list may not be all there is; empty when nothing says so."""
+    return rows.doubt if isinstance(rows, Listing) else ""
 
 
 class VenueHealth(StrEnum):
@@ -187,7 +203,7 @@ class Venue(Protocol):
     async def quotes(self, purpose: Purpose = Purpose.REFRESH) -> Sequence[VenueQuote]: ...
 
     async def orders(self, user_id: UserId, purpose: Purpose) -> Sequence[VenueOrder]:
-        """The full list of a user's orders. A list is never shortened: it is all there is, or an error."""
+        """A user's orders as the venue lists them; a `Listing` when it may not be all there is."""
         ...
 
     async def order(self, venue_order_id: VenueOrderId, purpose: Purpose) -> VenueOrder:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import httpx2
 from msgspec import Struct
@@ -21,8 +21,8 @@ from parallax.domain.entities import User
 from parallax.domain.errors import DeskError, NotFound, VenueBusy, VenueMisbehaved, VenueUnavailable
 from parallax.domain.identity import UserId, VenueOrderId, is_identifier
 from parallax.ports.time_limit import TimeLimit
-from parallax.ports.venue import OrderRequest, Outcome, VenueOrder, VenueQuote
-from parallax.venues import wire
+from parallax.ports.venue import Listing, OrderRequest, Outcome, VenueOrder, VenueQuote, doubt_of
+from parallax.venues import paging, wire
 from parallax.venues.api import CallFailed, Heard, Reply
 from parallax.venues.http import Answer, Head, Transport
 from parallax.venues.reasons import read_reasons
@@ -53,7 +53,7 @@ NOT_MADE: Final = "the connection was not made"
 HEADS_KEPT: Final = 1_024
 """Heads of requests kept ready: those of users' lists repeat."""
 
-_TELLING: Final = frozenset((b"age", b"content-encoding", b"date", b"link", b"retry-after"))
+_TELLING: Final = frozenset((b"age", b"content-encoding", b"date", b"retry-after")) | paging.HEADERS
 """Headers of an answer that are looked at."""
 
 SLICE: Final = 1_000
@@ -96,8 +96,8 @@ class _Limits:
 class _Whole(Struct, frozen=True):
     heard: Heard
     body: bytes
-    more: bool
-    """Whether a `Link` header says that the list goes on elsewhere."""
+    told: Mapping[bytes, str]
+    """The headers that mean something here."""
 
 
 class ExchangeApi:
@@ -259,8 +259,7 @@ class ExchangeApi:
             content = content.replace(self._key, b"[key]")
         date = None if b"age" in told else told.get(b"date")
         heard = Heard(status, *times, date=date, retry_after=told.get(b"retry-after"))
-        more = b"link" in told and 'rel="next"' in told[b"link"].replace("rel=next", 'rel="next"')
-        return _Whole(heard, content, more)
+        return _Whole(heard, content, told)
 
 
 def _why(error: Exception) -> str:
@@ -305,13 +304,16 @@ def _reply(call: str, answer: _Whole, read: Callable[[str, bytes], T], *, listed
     heard = answer.heard
     if heard.status not in wire.SUCCESS:
         return Reply(heard, error=_refusal(call, heard.status, answer.body))
-    if listed and answer.more:
-        words = f"The exchange answered {call} in pages, and this desk must see all of a list at once."
-        return Reply(heard, error=VenueMisbehaved(words))
     try:
-        return Reply(heard, read(call, answer.body))
+        value = read(call, answer.body)
     except VenueMisbehaved as error:
         return Reply(heard, error=error)
+    if listed:
+        rows = cast("Sequence[Any]", value)
+        if mark := paging.mark_in_headers(answer.told, len(rows)):
+            doubt = f"the header {mark} says that it goes on"
+            value = cast("T", Listing(rows, "; ".join(filter(None, (doubt, doubt_of(rows))))))
+    return Reply(heard, value)
 
 
 async def _built(call: str, shapes: Reply[Sequence[S]], build: Callable[[str, S], T]) -> Reply[Sequence[T]]:
@@ -319,14 +321,18 @@ async def _built(call: str, shapes: Reply[Sequence[S]], build: Callable[[str, S]
     if shapes.value is None:
         return Reply(shapes.heard, error=shapes.error)
     values: list[T] = []
-    try:
-        for start in range(0, len(shapes.value), SLICE):
-            if start:
-                await asyncio.sleep(0)
-            values += [build(call, shape) for shape in shapes.value[start : start + SLICE]]
-    except VenueMisbehaved as error:
-        return Reply(shapes.heard, error=error)
-    return Reply(shapes.heard, values)
+    odd: VenueMisbehaved | None = None
+    for start in range(0, len(shapes.value), SLICE):
+        if start:
+            await asyncio.sleep(0)
+        for shape in shapes.value[start : start + SLICE]:
+            try:
+                values.append(build(call, shape))
+            except VenueMisbehaved as error:
+                odd = odd or error
+    if odd is not None and not values:
+        return Reply(shapes.heard, error=odd)
+    return Reply(shapes.heard, wire.listing(values, doubt_of(shapes.value), odd))
 
 
 def _refusal(call: str, status: int, body: bytes) -> DeskError:

@@ -11,12 +11,12 @@ policy of `docs/venues.md`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ from parallax.domain.identity import QuoteId, UserId, VenueOrderId, is_identifie
 from parallax.domain.money import NO_CURRENCY, Currency, Rate, currency, parse_rate
 from parallax.ports.venue import (
     Accepted,
+    Listing,
     OrderRequest,
     Outcome,
     Refused,
@@ -33,7 +34,9 @@ from parallax.ports.venue import (
     VenueOrder,
     VenueOrderStatus,
     VenueQuote,
+    doubt_of,
 )
+from parallax.venues.paging import decoded, mark_beside
 from parallax.venues.reasons import Reasons, read_reasons
 
 # --- What an answer to an order means -----------------------------------------------------------------------
@@ -90,6 +93,11 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - stands for UTC, as the exchange's instants do
 _PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _PLAIN_STRING: Final = re.compile(rb'"[0-9.]{1,40}"')
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape in a JSON text; the first group is half of a surrogate pair, which is no character."""
 _SCIENTIFIC: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,3}")
 _STATUSES: Final = {status.value: status for status in VenueOrderStatus}
 
@@ -125,43 +133,30 @@ class OrderShape(msgspec.Struct, gc=False):
     from_amount: msgspec.Raw
 
 
+S = TypeVar("S")
 T = TypeVar("T")
-_NOTHING: Final = msgspec.Raw(b"")
 
 
 class _One(msgspec.Struct, Generic[T]):
     data: T
 
 
-class _Many(msgspec.Struct, Generic[T]):
-    """A list, and the places where an exchange that answers in pages would say that there is more."""
+class _Rows(Generic[T]):
+    """Decodes a list: all at once, and one by one when that fails."""
 
-    data: list[T]
-    next: msgspec.Raw = _NOTHING
-    next_page: msgspec.Raw = _NOTHING
-    next_cursor: msgspec.Raw = _NOTHING
-    has_more: msgspec.Raw = _NOTHING
-    links: msgspec.Raw = _NOTHING
-    meta: msgspec.Raw = _NOTHING
-    page: msgspec.Raw = _NOTHING
-    paging: msgspec.Raw = _NOTHING
-    pagination: msgspec.Raw = _NOTHING
-    total: msgspec.Raw = _NOTHING
+    def __init__(self, shape: type[T]) -> None:
+        self.all = msgspec.json.Decoder(list[shape])
+        self.one = msgspec.json.Decoder(shape)
 
 
-_PAGING: Final = tuple(name for name in _Many.__struct_fields__ if name != "data")
-_MORE_KEYS: Final = frozenset(
-    {"next", "next_page", "next_page_url", "next_page_token", "next_cursor", "has_more", "has_next"}
-)
-_TOTAL_KEYS: Final = frozenset({"total", "total_count", "total_entries", "total_items"})
-
-_USERS: Final = msgspec.json.Decoder(_Many[UserShape])
+_ENVELOPE: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAW_ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_USERS: Final = _Rows(UserShape)
 _QUOTE: Final = msgspec.json.Decoder(_One[QuoteShape])
-_QUOTES: Final = msgspec.json.Decoder(_Many[QuoteShape])
+_QUOTES: Final = _Rows(QuoteShape)
 _ORDER: Final = msgspec.json.Decoder(_One[OrderShape])
-_ORDERS: Final = msgspec.json.Decoder(_Many[OrderShape])
+_ORDERS: Final = _Rows(OrderShape)
 _STRING: Final = msgspec.json.Decoder(str)
-_ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 
 
 # --- Reading ------------------------------------------------------------------------------------------------
@@ -169,7 +164,9 @@ _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 
 def read_users(call: str, body: bytes) -> Sequence[User]:
     """The users in an answer to `call` ("GET /users")."""
-    return [_user(call, shape) for shape in _whole(call, _decode(call, _USERS, body))]
+    shapes = _listed(call, _USERS, body)
+    users, odd = readable(shapes, lambda shape: _user(call, shape))
+    return listing(users, doubt_of(shapes), odd)
 
 
 def read_quote(call: str, body: bytes) -> VenueQuote:
@@ -180,7 +177,7 @@ def read_quote(call: str, body: bytes) -> VenueQuote:
 def quote_shapes(call: str, body: bytes) -> Sequence[QuoteShape]:
     """The quotes in an answer, their shapes checked but not yet made into values: a long list is decoded at
     once and built in slices, so that the loop is not held up."""
-    return _whole(call, _decode(call, _QUOTES, body))
+    return _listed(call, _QUOTES, body)
 
 
 def read_quotes(call: str, body: bytes) -> Sequence[VenueQuote]:
@@ -195,12 +192,14 @@ def read_order(call: str, body: bytes) -> VenueOrder:
 
 def order_shapes(call: str, body: bytes) -> Sequence[OrderShape]:
     """The orders in an answer, like `quote_shapes`."""
-    return _whole(call, _decode(call, _ORDERS, body))
+    return _listed(call, _ORDERS, body)
 
 
 def read_orders(call: str, body: bytes) -> Sequence[VenueOrder]:
     """The orders in an answer, all at once."""
-    return [order_from(call, shape) for shape in order_shapes(call, body)]
+    shapes = order_shapes(call, body)
+    orders, odd = readable(shapes, lambda shape: order_from(call, shape))
+    return listing(orders, doubt_of(shapes), odd)
 
 
 def quote_from(call: str, shape: QuoteShape) -> VenueQuote:
@@ -271,39 +270,56 @@ def _wrong(call: str, name: str, what: str) -> VenueMisbehaved:
     return VenueMisbehaved(f"The exchange's answer to {call} cannot be read: the field `{name}` {what}.")
 
 
-def _whole(call: str, answer: _Many[T]) -> list[T]:
-    """The list, when nothing says that it goes on elsewhere: half a list would pass for proof of absence."""
-    for name in _PAGING:
-        raw = bytes(getattr(answer, name))
-        if raw and _goes_on(name, raw, len(answer.data)):
-            raise _wrong(call, name, "says that the list goes on, and this desk must see all of it at once")
-    return answer.data
+def _listed(call: str, rows: _Rows[T], body: bytes) -> Sequence[T]:
+    """The rows of a list; a `Listing` when the envelope says that there are more, or when some cannot be read.
 
-
-def _goes_on(name: str, raw: bytes, listed: int) -> bool:
+    Raises `VenueMisbehaved` when none can be.
+    """
     try:
-        value = _ANYTHING.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return any(_says_more(key, found, listed) for key, found in _flat(name, value))
+        envelope = _decode(call, _ENVELOPE, body)
+    except VenueMisbehaved:
+        envelope = _decode(call, _ENVELOPE, _ESCAPE.sub(_without_half_pairs, body))
+    if "data" not in envelope:
+        raise _wrong(call, "data", "is missing")
+    raw, odd = bytes(envelope.pop("data")), None
+    shapes: Sequence[T]
+    try:
+        shapes = _decode(call, rows.all, raw)
+    except VenueMisbehaved:
+        shapes, odd = readable(_decode(call, _RAW_ROWS, raw), lambda row: _decode(call, rows.one, bytes(row)))
+    beside = {name: decoded(bytes(value)) for name, value in envelope.items()}
+    mark = mark_beside(beside, len(shapes)) if beside else ""
+    return listing(shapes, f"`{_plain_word(mark)}` in it says that it goes on" if mark else "", odd)
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, object]]:
-    """`value` and what stands in it, two levels deep: `meta.pagination.next`."""
-    yield name, value
-    level: list[Any] = [value]
-    for _ in range(2):
-        entries = [pair for node in level if isinstance(node, dict) for pair in cast("Any", node).items()]
-        yield from entries
-        level = [node for _, node in entries]
+def _without_half_pairs(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape[1] else escape[0]
 
 
-def _says_more(key: str, value: object, listed: int) -> bool:
-    if key in _MORE_KEYS:
-        return bool(value)
-    if key == "total_pages":
-        return isinstance(value, int) and value > 1
-    return key in _TOTAL_KEYS and isinstance(value, int) and value > listed
+def readable(rows: Sequence[S], read: Callable[[S], T]) -> tuple[list[T], VenueMisbehaved | None]:
+    """What can be read of some rows, and the first error. Raises that error when nothing can be."""
+    values: list[T] = []
+    error: VenueMisbehaved | None = None
+    for row in rows:
+        try:
+            values.append(read(row))
+        except VenueMisbehaved as wrong:
+            error = error or wrong
+    if error is not None and not values:
+        raise error
+    return values, error
+
+
+def listing(rows: Sequence[T], doubt: str, odd: VenueMisbehaved | None = None) -> Sequence[T]:
+    """The rows, as a `Listing` if there is a doubt or a row that could not be read."""
+    doubts = [doubt] if doubt else []
+    if odd is not None:
+        doubts.append(f"a row of it cannot be read ({odd.words.rstrip('.')})")
+    return Listing(rows, "; ".join(doubts)) if doubts else rows
+
+
+def _plain_word(name: str) -> str:
+    return re.sub(r"[^ -~]|`", "?", name)[:40]
 
 
 def _user(call: str, shape: UserShape) -> User:

@@ -123,6 +123,8 @@ class Certainty:
     absences: int
     needed: int
     last_look: datetime | None
+    doubt: str
+    """Why the exchange's list may not be all there is: then it proves nothing."""
 
 
 async def order_panel(site: Site, order: Order) -> str:
@@ -131,7 +133,8 @@ async def order_panel(site: Site, order: Order) -> str:
     steps: list[Step] = timeline(facts)
     certainty = None
     if order.state is OrderState.UNKNOWN:
-        certainty = Certainty(order.conclusive_after, order.absences, ABSENCE_READS, order.last_look)
+        doubt = site.desk.orders_age(order.user_id).doubt
+        certainty = Certainty(order.conclusive_after, order.absences, ABSENCE_READS, order.last_look, doubt)
     fields = {
         **_order_fields(site, order),
         "steps": steps,

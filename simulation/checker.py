@@ -23,6 +23,7 @@ from parallax.domain.facts import (
     OrderFact,
     RefusalConfirmed,
 )
+from parallax.domain.identity import OrderId
 from parallax.domain.state import State, fold
 from parallax.domain.transitions import OrderState, QuoteState
 from parallax.sandbox import Order as VenueOrder
@@ -34,6 +35,7 @@ from simulation.rules import (
     MONEY_IS_EXACT,
     NO_SURPRISES,
     NOTHING_LOST_OR_INVENTED,
+    OWN_ORDER_BY_KEY,
     OWN_ORDERS_ONLY,
     STATE_IS_THE_FOLD,
     UNKNOWN_IS_NOT_FAILED,
@@ -71,6 +73,7 @@ class Checker:
         for order in self._orders:
             self._order_is_true(order)
             self._money_is_exact(order)
+        self._one_order_a_key()
         self._absences_were_proven()
         self._quotes_are_true()
         self._incidents_are_true()
@@ -235,6 +238,15 @@ class Checker:
             MONEY_IS_EXACT,
             f"{order.amount} at {quote.rate} is {written}, and {order.result.wire} here",
         )
+
+    def _one_order_a_key(self) -> None:
+        """Of what was asked for under a key, once or often, one order at most was sent."""
+        sent: dict[str, list[OrderId]] = {}
+        for order in self._orders:
+            if " key " in order.by and order.state is not S.WITHDRAWN:
+                sent.setdefault(order.by, []).append(order.id)
+        for key, orders in sent.items():
+            self._expect(len(orders) == 1, OWN_ORDER_BY_KEY, f"{key} has {orders}")
 
     def _absences_were_proven(self) -> None:
         """Every conclusion from absence rests on three lists that really came, late enough and apart."""

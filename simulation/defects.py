@@ -206,11 +206,11 @@ def _doubt_believed(stack: ExitStack) -> None:
 def _check_then_act(stack: ExitStack) -> None:
     claim, claimable = Execution.claim, Execution._claimable
 
-    async def slow(self: Execution, quote_id: Any, user_id: Any, amount: Money, by: str) -> Order:
+    async def slow(self: Execution, quote_id: Any, user_id: Any, *given: Any, **named: Any) -> Order:
         found = claimable(self, quote_id, user_id)
         await asyncio.sleep(0)
         self._claimable = lambda quote_id, user_id: found  # noqa: ARG005 - called by these names
-        return await claim(self, quote_id, user_id, amount, by)
+        return await claim(self, quote_id, user_id, *given, **named)
 
     _steps(stack, QUOTE_STEPS, {(Q.CLAIMED, OrderClaimed): Q.CLAIMED, (Q.EXECUTED, OrderClaimed): Q.CLAIMED})
     _swap(stack, Ahead, "holder", lambda *_: None)
@@ -237,10 +237,10 @@ def _sent_is_withdrawn(stack: ExitStack) -> None:
 def _cancelled_caller(stack: ExitStack) -> None:
     execute = Desk.execute
 
-    async def fragile(self: Desk, *given: Any) -> Order:
+    async def fragile(self: Desk, *given: Any, **named: Any) -> Order:
         before = set(self._execution._running)
         try:
-            return await execute(self, *given)
+            return await execute(self, *given, **named)
         except asyncio.CancelledError:
             for order_id, task in self._execution._running.items():
                 if order_id not in before:
@@ -252,6 +252,24 @@ def _cancelled_caller(stack: ExitStack) -> None:
 
     _swap(stack, Desk, "execute", fragile)
     _swap(stack, Execution, "_not_sent_or_lost", nothing)
+
+
+# Keys
+
+
+@_defect("a desk that starts again no longer knows which order a key belongs to")
+def _keys_forgotten(stack: ExitStack) -> None:
+    keyed, lives = Desk._keyed, dict[Desk, int]()
+
+    async def forgetful(self: Desk, key: str) -> Any:
+        return await keyed(self, f"{lives.setdefault(self, len(lives))} {key}")
+
+    _swap(stack, Desk, "_keyed", forgetful)
+
+
+@_defect("a claim that is on its way to the disk is no order yet for whoever asks by its key")
+def _claim_under_way_is_none(stack: ExitStack) -> None:
+    _swap(stack, Desk, "_placed_order", Desk._known_order)
 
 
 # Time

@@ -11,16 +11,18 @@ from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import (
     DeskError,
     DeskPaused,
+    KeyReused,
     NotFound,
     QuoteExpired,
     QuoteTaken,
     VenueUnavailable,
 )
 from parallax.domain.identity import QuoteId, UserId
-from parallax.domain.money import parse_amount
+from parallax.domain.money import Money, parse_amount
 from parallax.domain.transitions import OrderState
 from parallax.ports.journal import OrderQuery
 from simulation import rules
+from simulation.disk import SLOWEST_SYNC
 from simulation.world import Gone
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Crowd:
     def __init__(self, world: World) -> None:
         self._world = world
         self._random = Random(f"{world.plan.seed}:people")
+        self._losses = Random(f"{world.plan.seed}:losses")
+        self._keys = 0
         self._quotes = 0
         self._known: list[Quote] = []
         self._over: dict[str, None] = {}
@@ -109,12 +113,15 @@ class Crowd:
         )
         world.witness.tell(who, f"executes {quote.id} for {user_id}: {amount.wire} {amount.currency}")
         began = world.loop.time()
+        key = self._key(who)
         try:
-            order = await world.ask(
-                lambda desk: desk.execute(QuoteId(quote.id), user_id, amount, who), self._patience()
-            )
+            order = await self._ask_for_order(quote.id, user_id, amount, key or who, key)
+            if key and self._losses.random() < 0.15:
+                raise Gone  # noqa: TRY301 - the answer is lost on its way to the person
         except Gone:
             world.witness.tell(who, "has left, or was cut off")
+            if key:
+                self._errands.append(world.loop.create_task(self._find_out(who, key, quote, user_id, amount)))
             return
         except QuoteExpired:
             rules.when_told_expired(world, quote, began)
@@ -137,6 +144,51 @@ class Crowd:
                 )
         if times < 3 and quote.id not in self._over and random.random() < 0.4:
             await self._execute(who, quote, times + 1)
+
+    async def _ask_for_order(
+        self, quote_id: QuoteId, user_id: UserId, amount: Money, by: str, key: str
+    ) -> Order:
+        return await self._world.ask(
+            lambda desk: desk.execute(quote_id, user_id, amount, by, key=key), self._patience()
+        )
+
+    async def _find_out(self, who: str, key: str, quote: Quote, user_id: UserId, amount: Money) -> None:
+        """After a lost answer: ask by the key, or send the same again under it, also on another quote."""
+        world, random = self._world, self._losses
+        world.witness.count("answer lost to its owner")
+        for _ in range(random.randint(1, 5)):
+            await asyncio.sleep(random.choice((0.0, 0.1, 5.0, 40.0)) * random.random())
+            if random.random() < 0.4:
+                try:
+                    known = await world.ask(lambda desk: desk.order_by_key(key))
+                except (Gone, DeskError):
+                    continue
+                world.witness.tell(who, f"asks by key and is told of {known and known.id}")
+                rules.when_asked_by_key(world, key, known)
+                # Nothing of theirs is on its way: what is not there now must not turn up later.
+                await asyncio.sleep(SLOWEST_SYNC)
+                if known is None:
+                    rules.when_asked_by_key(world, key, None)
+                continue
+            alike = [one for one in self._known if one.rate.from_currency == quote.rate.from_currency]
+            others = [random.choice(alike) for _ in range(random.randint(0, 2))]
+            await asyncio.gather(
+                *(self._again(who, key, one, user_id, amount) for one in (quote, *others)[-2:])
+            )
+
+    async def _again(self, who: str, key: str, quote: Quote, user_id: UserId, amount: Money) -> None:
+        """Send an order once more under its key."""
+        world = self._world
+        world.witness.tell(who, f"sends again under {key}: {quote.id}")
+        try:
+            order = await self._ask_for_order(quote.id, user_id, amount, key, key)
+        except (QuoteTaken, KeyReused) as error:
+            rules.when_turned_away(world, key, error)
+        except (Gone, DeskError):
+            return
+        else:
+            rules.when_told(world, order)
+            rules.when_asked_by_key(world, key, order)
 
     async def _rush(self, who: str, quote: Quote) -> None:
         """Several tabs and programs press at the same instant."""
@@ -226,6 +278,11 @@ class Crowd:
             return
 
     # Choosing
+
+    def _key(self, who: str) -> str:
+        """The key of one intention; a few people use none."""
+        self._keys += 1
+        return f"{who} key {self._keys}" if self._losses.random() < 0.8 else ""
 
     def _patience(self) -> float | None:
         """When this person leaves before the answer: mostly never, else at once or within seconds."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from parallax.desk.desk import Desk
 from parallax.domain.entities import Order, Quote
+from parallax.domain.errors import KeyReused, QuoteTaken
+from parallax.domain.facts import OrderClaimed
 from parallax.domain.identity import OrderId, UserId
 from parallax.domain.transitions import QuoteState
 from parallax.journal.memory import MemoryJournal
@@ -28,6 +30,7 @@ UNKNOWN_IS_NOT_FAILED: Final = "unknown_is_not_failed"
 FORWARD_ONLY: Final = "forward_only"
 CRASH_IS_ORDINARY: Final = "crash_is_ordinary"
 OWN_ORDERS_ONLY: Final = "own_orders_only"
+OWN_ORDER_BY_KEY: Final = "own_order_by_key"
 MONEY_IS_EXACT: Final = "money_is_exact"
 VENUE_CLOCK: Final = "venue_clock"
 NOTHING_LOST_OR_INVENTED: Final = "nothing_lost_or_invented"
@@ -239,3 +242,23 @@ def when_listed(world: World, user_id: UserId, orders: Iterable[Order]) -> None:
             OWN_ORDERS_ONLY,
             f"user {user_id} was shown order {order.id} of {owner}",
         )
+
+
+def when_asked_by_key(world: World, key: str, order: Order | None) -> None:
+    """Whoever lost an answer was told of the order under their key, or that there is none."""
+    own = _claimed_under(world, key)
+    true = order.id in own if order is not None else not own
+    words = f"{key} was told of {order.id if order is not None else 'no order'} and has {own}"
+    world.witness.expect(true, OWN_ORDER_BY_KEY, words)
+
+
+def when_turned_away(world: World, key: str, error: QuoteTaken | KeyReused) -> None:
+    """A request that was repeated under its key was refused on account of an order."""
+    own = error.order_id in _claimed_under(world, key)
+    words = f"{key} was told {error.code} by {error.order_id}"
+    world.witness.expect(own is isinstance(error, KeyReused), OWN_ORDER_BY_KEY, words)
+
+
+def _claimed_under(world: World, key: str) -> list[OrderId]:
+    """The orders that were placed under a key, by the disk: everybody who has one says it in `by` too."""
+    return [fact.order_id for fact in world.disk.facts if isinstance(fact, OrderClaimed) and fact.by == key]

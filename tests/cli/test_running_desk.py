@@ -116,7 +116,7 @@ def test_the_quote_of_an_order_without_an_answer_says_do_not_order_again(
     assert shell("order", quote, USER, "3.10").status == 4
     again = shell("order", quote, USER, "4.10")
     assert again.status == 4
-    assert "outcome is unknown: do not order again" in again.one_line
+    assert "Outcome unknown: do not order again" in again.one_line
 
 
 def test_the_same_order_again_is_not_placed_without_a_word(shell: Shell) -> None:

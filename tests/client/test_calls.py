@@ -113,14 +113,14 @@ def test_a_refusal_is_believed_at_once_and_has_its_error(code: str, kind: type[D
 def test_every_problem_of_the_api_has_an_error_with_the_same_hint() -> None:
     for code in every_problem():
         with pytest.raises(DeskError) as raised:
-            Told(problem(code))(execute())
+            Told(problem(code), LEFT)(execute())
         assert raised.value.retry is (code in RETRYABLE_CODES)
 
 
 @pytest.mark.parametrize("code", ["desk_stopping", "desk_paused", "venue_unavailable", "journal_failed"])
 def test_not_now_says_nothing_about_a_request_that_left_before(code: str) -> None:
     with pytest.raises(OrderUnknown) as raised:
-        Told(LEFT, *[problem(code)] * len(PAUSES))(execute())
+        Told(LEFT, *[problem(code)] * len(PAUSES), problem(code))(execute())
     assert raised.value.order is None
     assert Told(LEFT, problem(code), good(examples.ORDER, 201))(execute()).id == examples.ORDER_ID
 
@@ -145,6 +145,10 @@ def test_what_never_left_is_no_unknown_order() -> None:
         [Lost("no answer in time", left=True, again=False)],
         [problem("internal")],
         [Reply(502, b"<html>Bad Gateway</html>")] * (len(PAUSES) + 1),
+        [LEFT, *[Reply(404, b"<html>no such site</html>")] * len(PAUSES)],
+        [LEFT, *[Reply(302, b"")] * len(PAUSES)],
+        [Reply(408, b"")] * (len(PAUSES) + 1),
+        [LEFT, *[problem("idempotency_key_in_use")] * len(PAUSES)],
         [Reply(201, b"{}")],
         [Reply(201, b'{"data":{"id":1}}')],
         [Reply(200, b"\xff")],
@@ -152,9 +156,24 @@ def test_what_never_left_is_no_unknown_order() -> None:
     ],
 )
 def test_what_is_neither_yes_nor_no_is_unknown(answers: list[Reply | Lost]) -> None:
-    with pytest.raises(OrderUnknown) as raised:
-        Told(*answers)(execute())
-    assert raised.value.quote_id == "q"
+    for silence in (good([]), LEFT, problem("desk_stopping"), Reply(502, b"")):
+        told = Told(*answers, silence)
+        with pytest.raises(OrderUnknown) as raised:
+            told(execute())
+        assert (raised.value.quote_id, raised.value.order) == ("q", None)
+        assert told.asked[-1].path == f"/orders?idempotency_key={KEY}"
+        with pytest.raises(OrderUnknown) as raised:
+            Told(*answers, good([examples.UNKNOWN_ORDER]))(execute())
+        assert raised.value.order_id == examples.ORDER_ID
+
+
+def test_when_every_answer_is_lost_the_order_under_the_key_is_the_answer() -> None:
+    lost = [LEFT] * (len(PAUSES) + 1)
+    assert Told(*lost, good([examples.SETTLED_ORDER]))(execute()).state is OrderState.COMPLETED
+    for state in ("refused", "withdrawn", "not_placed"):
+        with pytest.raises(OrderNotPlaced) as raised:
+            Told(*lost, good([{**examples.ORDER, "state": state}]))(execute())
+        assert (raised.value.state, raised.value.order_id) == (state, examples.ORDER_ID)
 
 
 def test_an_order_without_an_answer_is_named() -> None:
@@ -231,14 +250,24 @@ OURS = examples.ORDER
 
 def test_an_order_whose_answer_was_lost_is_found_by_its_key() -> None:
     unanswered = {**OURS, "state": "unknown"}
-    told = Told(good(examples.QUOTE), good(HELD), good([unanswered]), good(unanswered), good(OURS))
+    told = Told(good(examples.QUOTE), good([]), good(HELD), good([unanswered]), good(unanswered), good(OURS))
     assert told(resolve()).state is OrderState.PENDING
-    assert KEY in told.asked[2].path
+    assert KEY in told.asked[3].path
+
+
+@pytest.mark.parametrize("state", ["refused", "withdrawn"])
+def test_an_order_that_freed_its_quote_is_found_by_its_key(state: str) -> None:
+    """Its quote names no order any more; that it never reached the desk would be untrue."""
+    came_to_nothing = {**OURS, "state": state}
+    with pytest.raises(OrderNotPlaced) as raised:
+        Told(good(examples.QUOTE), good([came_to_nothing]), good(came_to_nothing))(resolve())
+    assert (raised.value.state, raised.value.order_id) == (state, examples.ORDER_ID)
 
 
 def test_an_order_that_never_arrived_is_so_once_its_quote_has_ended() -> None:
+    over = {**examples.QUOTE, "status": "expired"}
     with pytest.raises(OrderNotPlaced):
-        Told(good(examples.QUOTE), LEFT, good({**examples.QUOTE, "status": "expired"}))(resolve())
+        Told(good(examples.QUOTE), good([]), LEFT, good(over), good([]))(resolve())
 
 
 def test_anothers_order_is_not_taken_for_ours() -> None:
@@ -255,7 +284,7 @@ def test_a_proven_absence_is_told() -> None:
 
 def test_resolving_ends_in_time_and_can_be_asked_again() -> None:
     with pytest.raises(OrderUnknown):
-        Told(good(examples.QUOTE), good(examples.QUOTE))(resolve(deadline=2.15))
+        Told(*[good(examples.QUOTE), good([])] * 2)(resolve(deadline=2.15))
 
 
 def test_settling_is_waited_for_over_a_lost_connection() -> None:

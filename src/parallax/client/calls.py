@@ -28,6 +28,9 @@ from parallax.domain.errors import AmountInvalid, DeskError, QuoteTaken
 from parallax.domain.identity import QuoteId
 from parallax.domain.transitions import OrderState, QuoteStatus
 
+REQUEST_TIMEOUT: Final = 408
+"""What a proxy says that gave up on a request, perhaps after it had handed it on."""
+
 PAUSES: Final = (0.1, 0.3, 0.9, 2.7)
 """Seconds before a lost request is made again: four seconds in all, so that a desk may be restarted meanwhile."""
 
@@ -103,7 +106,18 @@ def order(order_id: str) -> Conversation[Order]:
 
 def order_by_key(key: str) -> Conversation[Order | None]:
     """The order that was placed under an idempotency key, if there is one."""
-    rows, _ = yield from _page(f"/orders?{urlencode({'idempotency_key': key})}", reading.order, {})
+    return _first(_made((yield from _safely(Ask("GET", _under(key)))), {}, _orders))
+
+
+def _under(key: str) -> str:
+    return f"/orders?{urlencode({'idempotency_key': key})}"
+
+
+def _orders(body: bytes) -> list[Order]:
+    return reading.many(body, reading.order)[0]
+
+
+def _first(rows: list[Order]) -> Order | None:
     return rows[0] if rows else None
 
 
@@ -185,13 +199,14 @@ def execute(
     unknown: Callable[[QuoteId, Order | None], OrderUnknown],
     unless_unknown: bool = False,
 ) -> Conversation[Order]:
-    """Place an order. The key lets it be repeated after a lost connection: the desk answers as it did at first."""
+    """Place an order. The key lets it be repeated after a lost connection: the desk answers as it did at first. When
+    every answer is lost, the order that the desk has under the key is the answer, however it stands."""
     asked = {"quote_id": quote_id, "user_id": user_id, "from_amount": amount}
     body = json.dumps(asked | ({"unless_unknown": True} if unless_unknown else {})).encode()
     reply = yield from _insisting(Ask("POST", "/orders", body, _keyed(key)))
     if isinstance(reply, Lost):
         if reply.left:
-            raise unknown(quote_id, None)
+            return _as_it_stands((yield from _looked_up(key)), quote_id, unknown)
         raise DeskUnavailable(reply.words)
     try:
         placed = _made(
@@ -200,10 +215,28 @@ def execute(
     except DeskUnavailable:
         if reply.status < 300:
             # A yes that cannot be read is no answer.
-            raise unknown(quote_id, None) from None
+            return _as_it_stands((yield from _looked_up(key)), quote_id, unknown)
         raise
-    if placed.state in FATE_OPEN:
+    return _as_it_stands(placed, quote_id, unknown)
+
+
+def _looked_up(key: str) -> Conversation[Order | None]:
+    """The order under a key, asked for once; None also when the desk does not say."""
+    reply = yield Ask("GET", _under(key))
+    try:
+        return _first(_made(reply, {}, _orders)) if isinstance(reply, Reply) else None
+    except DeskError:
+        return None
+
+
+def _as_it_stands(
+    placed: Order | None, quote_id: QuoteId, unknown: Callable[[QuoteId, Order | None], OrderUnknown]
+) -> Order:
+    """The placed order. Raises `OrderNotPlaced` for one that came to nothing, `unknown` when that is not known."""
+    if placed is None or placed.state in FATE_OPEN:
         raise unknown(quote_id, placed)
+    if placed.state in NEVER_PLACED:
+        raise not_placed(placed)
     return placed
 
 
@@ -237,10 +270,11 @@ def resolve(
 
 def _find(quote_id: QuoteId, key: str) -> Conversation[Order | None]:
     """The order that was placed under a key. Raises `OrderNotPlaced` when it can no longer come to be."""
+    # The quote first: what its end rules out cannot come to be between the two.
     held = yield from quote(quote_id)
+    if (ours := (yield from order_by_key(key))) is not None:
+        return ours
     if held.order_id is not None:
-        if (ours := (yield from order_by_key(key))) is not None:
-            return ours
         holder = yield from order(held.order_id)
         raise QuoteTaken(holder.id, holder.by, undecided=holder.fate_open)
     if held.status is QuoteStatus.EXPIRED:
@@ -327,12 +361,12 @@ def _weighed(answer: Reply | Lost, left: bool) -> Reply | Lost:
         return answer
     problem = reading.problem(answer.body) if answer.status >= 400 else None
     if problem is None:
-        # A proxy between us and the desk says so when it loses the desk.
-        broken = answer.status >= 500
+        # A proxy between us and the desk says so when it loses the desk; of an earlier request it says nothing.
+        broken = answer.status >= 500 or answer.status == REQUEST_TIMEOUT or (left and answer.status >= 300)
         return Lost(f"What answers is no Parallax desk: it said {answer.status}.", True) if broken else answer
     if problem["code"] == "internal":
         return Lost(str(problem["detail"]), True, again=False)
-    if left and answer.status >= 500:
+    if left and (answer.status >= 500 or problem.get("retry") is True):
         # "Not now" is about this request. It was refused at the door, where nobody asks what became of the first.
         return Lost(str(problem["detail"]), True)
     return answer

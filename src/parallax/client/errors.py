@@ -19,7 +19,7 @@ exchange, three spaced reads, and as much again."""
 
 
 class DeskUnavailable(DeskError):
-    """The desk cannot be reached, or what answers is no desk. Nothing was done, or what was asked only reads."""
+    """The desk cannot be reached, or what answers is no desk. No order was placed by this call."""
 
     code = "desk_unavailable"
     retry = True

@@ -369,18 +369,13 @@ class Desk:
         unless_duplicate: bool = False,
     ) -> Order:
         """Place an order and wait for the venue's answer: the order is then pending, refused, withdrawn, unknown or
-        even settled; or still on its way, when the desk stops meanwhile. Raises like `place`."""
+        even settled; or still on its way, when the desk stops or its journal fails meanwhile: then nobody knows yet
+        what came of it. Raises like `place`."""
         placed = await self.place(quote_id, user_id, amount, by, key=key, unless_duplicate=unless_duplicate)
         await self._execution.answered(placed.id)
         if (order := self.books.order(placed.id)) and order.refusal and order.state is OrderState.UNKNOWN:
             await self._doubt_settled(placed.id)
-        order = self.books.order(placed.id) or placed
-        if self._journal.failed is not None and order.state in (OrderState.CLAIMED, OrderState.SENT):
-            raise JournalFailed(
-                f"Order {order.id} may have been placed, but the journal failed before the answer was written down."
-                " It is looked for when the desk starts again."
-            )
-        return order
+        return self.books.order(placed.id) or placed
 
     async def refresh(self, what: str, user_id: UserId | None = None) -> None:
         """Read a list again because a person asks: "users", "quotes" or "orders" of a user.
@@ -447,12 +442,19 @@ class Desk:
     async def _keyed(self, key: str) -> tuple[Order | None, OrderId]:
         """The last attempt under a key, and the id that the next one would have."""
         attempt, last = 0, None
-        while order := await self._known_order(order_id := _keyed_order_id(key, attempt)):
+        while order := await self._placed_order(order_id := _keyed_order_id(key, attempt)):
             last = order
             if order.state is not OrderState.WITHDRAWN:
                 break
             attempt += 1
         return last, order_id
+
+    async def _placed_order(self, order_id: OrderId) -> Order | None:
+        """An order of ours, waited for while its claim is on its way to the disk: "there is none" would have its owner
+        order again. Raises `JournalFailed`."""
+        if self.books.order(order_id) is None and self._ledger.order(order_id) is not None:
+            return await self._execution.durable(order_id)
+        return await self._known_order(order_id)
 
     async def _known_order(self, order_id: OrderId) -> Order | None:
         return self.books.order(order_id) or await self._journal.order(order_id)

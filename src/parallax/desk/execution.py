@@ -132,7 +132,7 @@ class Execution:
         will be sent by this call. A caller that goes away does not stop the order.
         """
         if order_id is not None and self._ledger.order(order_id) is not None:
-            return await self._durable(order_id)
+            return await self.durable(order_id)
         try:
             quote = self._claimable(quote_id, user_id)
         except QuoteTaken:
@@ -179,7 +179,7 @@ class Execution:
         ]
         return sorted(near, key=lambda order: (order.state in UNDECIDED, order.created_at), reverse=True)
 
-    async def _durable(self, order_id: OrderId) -> Order:
+    async def durable(self, order_id: OrderId) -> Order:
         """The order once its claim is durable: until then nobody is shown it. Raises `JournalFailed`."""
         while (order := self._ledger.books.order(order_id)) is None:
             await self._ledger.all_written()
@@ -238,7 +238,7 @@ class Execution:
                 raise QuoteExpired
             case QuoteStatus.CLAIMED | QuoteStatus.EXECUTED:
                 holder = self._ledger.order(quote.order_id) if quote.order_id else None
-                undecided = holder is not None and holder.state is OrderState.UNKNOWN
+                undecided = holder is not None and holder.state in UNDECIDED
                 raise QuoteTaken(quote.order_id, holder.by if holder else None, undecided=undecided)
             case _ as never:
                 assert_never(never)

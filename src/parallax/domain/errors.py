@@ -58,8 +58,8 @@ class QuoteTaken(DeskError):
         order = f"order {order_id}" if order_id else "another order"
         if undecided:
             words = (
-                f"This quote belongs to {order}, whose outcome is unknown: do not order again. It is looked for until"
-                " it is found, or proven never to have been placed."
+                f"This quote belongs to {order}. Outcome unknown: do not order again. The desk finds out what became"
+                " of it."
             )
         else:
             words = (

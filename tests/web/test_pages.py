@@ -231,7 +231,8 @@ def test_an_exchange_that_is_down_from_the_start_is_said_and_recovered_from(surf
         early = Browser(world, desk)
         users = await early.get("/")
         assert users.status_code == 200
-        assert "Asking the exchange for its users" in users.text
+        assert "Not read yet" in users.text
+        assert "has no users" not in users.text
         assert "The exchange does not answer." in users.text
         for path in (f"/u/{ONE}/exchange", f"/u/{ONE}/orders", f"/u/{ONE}/orders/some"):
             answer = await early.get(path)

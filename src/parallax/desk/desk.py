@@ -33,6 +33,7 @@ from parallax.domain.errors import (
     JournalFailed,
     KeyReused,
     NotFound,
+    NotReadYet,
     VenueBusy,
     VenueUnavailable,
 )
@@ -125,7 +126,8 @@ class Desk:
 
         Raises `JournalFailed`. The venue need not be reachable.
         """
-        await self._ledger.open()
+        snapshot = await self._ledger.open()
+        await self._readings.recall_ages(snapshot.position)
         self.started_at = self._clock.now()
         lost = self._execution.recover()
         if lost:
@@ -209,6 +211,10 @@ class Desk:
         """How old the list of users is."""
         return self._readings.users_age
 
+    async def know_users(self) -> Age:
+        """Make sure that the users have been read once; waits a little, and says how they are known."""
+        return await self._know(self.users_age, "users", self._readings.read_users)
+
     def users(self) -> list[User]:
         """All users that are known, by name."""
         self._venue.avoided("cache")
@@ -234,6 +240,10 @@ class Desk:
     def quotes_age(self) -> Age:
         """How old the list of quotes is; single quotes are newer."""
         return self._readings.quotes_age
+
+    async def know_quotes(self) -> Age:
+        """Make sure that the quotes have been read once; waits a little, and says how they are known."""
+        return await self._know(self.quotes_age, "quotes", self._readings.read_quotes)
 
     async def request_quote(self, by: str) -> Quote:
         """Ask the venue for a firm quote. Raises `VenueUnavailable`, `DeskStopping` or `JournalFailed`."""
@@ -272,14 +282,20 @@ class Desk:
         """How old the list of a user's orders is; single orders are newer."""
         return self._readings.orders_age(user_id)
 
-    async def know_orders(self, user_id: UserId) -> None:
-        """Make sure that a user's orders have been read once; waits a little and never raises for the venue."""
-        if self._readings.orders_age(user_id).read_at is not None:
-            self._venue.avoided("cache")
-            return
-        await self._read_once(
-            f"orders {user_id}", lambda: self._readings.read_orders(user_id, Purpose.REFRESH)
+    async def know_orders(self, user_id: UserId) -> Age:
+        """Make sure that a user's orders have been read once; waits a little, says how they are known, and never raises
+        for the venue."""
+        age = self._readings.orders_age(user_id)
+        if age.known_at is None:
+            await self._readings.recall_orders_age(user_id)
+        return await self._know(
+            age, f"orders {user_id}", lambda: self._readings.read_orders(user_id, Purpose.REFRESH)
         )
+
+    @property
+    def any_orders_read(self) -> bool:
+        """Whether the orders of any user have been read."""
+        return self._readings.any_orders_read
 
     async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
         """Orders of the journal, filtered, sorted and paged."""
@@ -296,11 +312,8 @@ class Desk:
         if order is None and user_id is not None:
             await self.know_orders(user_id)
             order = await self._known_order(order_id)
-            age = self._readings.orders_age(user_id)
-            if order is None and age.read_at is None:
-                raise VenueUnavailable(
-                    f"This order is not known here yet, and the exchange cannot be asked: {age.error or 'it is slow'}"
-                )
+            if order is None:
+                self._readings.orders_age(user_id).check()
         if order is None or (user_id is not None and order.user_id != user_id):
             raise NotFound("order", order_id)
         return order
@@ -386,7 +399,7 @@ class Desk:
         loop = asyncio.get_running_loop()
         wait = self._forced.get(key, -math.inf) + FORCED_REFRESH_GAP - loop.time()
         if wait > 0:
-            raise VenueBusy(f"This list was just read; try again in {wait:.0f} s.", wait)
+            raise VenueBusy(f"This list was asked for a moment ago; try again in {wait:.0f} s.", wait)
         self._forced[key] = loop.time()
         if what == "users":
             await self._readings.read_users()
@@ -477,9 +490,15 @@ class Desk:
             self._forced[what] = loop.time()
             await self._read_once(what, read)
         if age.read_at is None:
-            raise VenueUnavailable(
-                f"The exchange's {what} are not known here yet, and it cannot be asked: {age.error or 'it is slow.'}"
-            )
+            # Also when a part is known from before: what was asked for is not in it.
+            raise NotReadYet(f"The exchange's list of {what} has not been read yet. {age.why}")
+
+    async def _know(self, age: Age, what: str, read: Callable[[], Awaitable[None]]) -> Age:
+        if age.read_at is not None:
+            self._venue.avoided("cache")
+        else:
+            await self._read_once(what, read)
+        return age
 
     async def _read_once(self, what: str, read: Callable[[], Awaitable[None]]) -> None:
         """Have a list read, once for all who wait for it, and wait a little; what went wrong is with its age."""

@@ -10,22 +10,21 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from parallax.desk.ledger import Ledger, Written
 from parallax.desk.reconciliation import OrdersList, alike, orders_facts, quotes_facts, users_facts
-from parallax.domain.errors import JournalFailed, VenueUnavailable
+from parallax.domain.errors import JournalFailed, NotReadYet, VenueUnavailable
 from parallax.domain.facts import OrdersRead
 from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.transitions import OrderState
 from parallax.ports.clock import Clock
+from parallax.ports.journal import MAX_PAGE
 from parallax.ports.venue import Purpose, Venue, VenueOrder, VenueOrderStatus, doubt_of
-
-T = TypeVar("T")
 
 SLICE: Final = 2_000
 """Quotes of a list that are recorded at once: ten to twenty milliseconds of work."""
@@ -34,6 +33,7 @@ SLICES_AHEAD: Final = 8
 """Slices that may wait for the journal while the next is made, and that it then writes together: a claim that comes
 behind them waits for a fifth of a second, as hardly ever happens but at a first start."""
 
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _CREATED_AT: Final = attrgetter("created_at")
 _ID: Final = attrgetter("id")
 
@@ -47,12 +47,30 @@ SETTLED_THERE: Final = frozenset({OrderState.COMPLETED, OrderState.FAILED})
 
 @dataclass(slots=True)
 class Age:
-    """When a list was last read (desk's clock; None: not since start), why the last try failed, if so, and why what was
-    read may not be all there is (`doubt`, a part of a sentence)."""
+    """When the list of `what` was last read (desk's clock; None: not since start), why the last try failed, if so, and
+    why what was read may not be all there is (`doubt`, a part of a sentence). `recorded_at` is from when it is known by
+    what was recorded before the start (None: it is not)."""
 
+    what: str
     read_at: datetime | None = None
     error: str = ""
     doubt: str = ""
+    recorded_at: datetime | None = None
+
+    @property
+    def known_at(self) -> datetime | None:
+        """The moment of which the list is known (None: nothing is known of it)."""
+        return self.read_at or self.recorded_at
+
+    @property
+    def why(self) -> str:
+        """Why the list has not been read, in a sentence."""
+        return self.error or "The first read is under way."
+
+    def check(self) -> None:
+        """Raises `NotReadYet` when nothing is known of the list."""
+        if self.known_at is None:
+            raise NotReadYet(f"The exchange's list of {self.what} has not been read yet. {self.why}")
 
 
 class Readings:
@@ -62,8 +80,8 @@ class Readings:
         self._ledger = ledger
         self._venue = venue
         self._clock = clock
-        self.users_age = Age()
-        self.quotes_age = Age()
+        self.users_age = Age("users")
+        self.quotes_age = Age("quotes")
         self._orders_age: dict[UserId, Age] = {}
         self._longest = 0
         """Rows of the longest list of orders so far: pages are no longer."""
@@ -75,12 +93,38 @@ class Readings:
     def orders_age(self, user_id: UserId) -> Age:
         """The age of a user's list of orders."""
         if (age := self._orders_age.get(user_id)) is None:
-            age = self._orders_age[user_id] = Age()
+            age = self._orders_age[user_id] = Age("this user's orders")
         return age
+
+    @property
+    def any_orders_read(self) -> bool:
+        """Whether the orders of any user are known as a list."""
+        return any(age.known_at is not None for age in self._orders_age.values())
+
+    async def recall_ages(self, position: int) -> None:
+        """Learn from the journal, at start, as of when users and quotes are known."""
+        last = await self._ledger.journal.facts(position - 1, 1) if position else ()
+        if last and len(self._ledger.books.users):
+            self.users_age.recorded_at = last[0].fact.at
+        if last and self._ledger.books.quotes_ever:
+            self.quotes_age.recorded_at = last[0].fact.at
+
+    async def recall_orders_age(self, user_id: UserId) -> None:
+        """Learn from the journal as of when a user's orders are known that have not been read since the start."""
+        now = self._clock.now()
+        for since in (now - timedelta(days=1), _EPOCH):
+            reads = await self._ledger.journal.reads(user_id, since, now, MAX_PAGE)
+            whole = [read.fact for read in reads if isinstance(read.fact, OrdersRead) and not read.fact.error]
+            if whole:
+                self.orders_age(user_id).recorded_at = whole[-1].began_at
+                return
 
     async def read_users(self, purpose: Purpose = Purpose.REFRESH) -> None:
         """Read the users. Raises `VenueUnavailable`, and notes it."""
-        users = await self._noting(self.users_age, lambda: self._venue.users(purpose))
+        await self._noting(self.users_age, lambda: self._read_users(purpose))
+
+    async def _read_users(self, purpose: Purpose) -> None:
+        users = await self._venue.users(purpose)
         facts = users_facts(self._ledger, users, self._clock.now())
         if facts:
             await self._ledger.record(*facts)
@@ -125,7 +169,7 @@ class Readings:
                 return other.result()
         done = self._under_way[user_id] = asyncio.get_running_loop().create_future()
         try:
-            await self._read_orders(user_id, purpose)
+            await self._noting(self.orders_age(user_id), lambda: self._read_orders(user_id, purpose))
         except VenueUnavailable as error:
             done.set_exception(error)
             done.exception()  # there may be nobody to share it with
@@ -142,9 +186,7 @@ class Readings:
         loop = asyncio.get_running_loop()
         began_at, began = self._clock.now(), loop.time()
         try:
-            listed = await self._noting(
-                self.orders_age(user_id), lambda: self._venue.orders(user_id, purpose)
-            )
+            listed = await self._venue.orders(user_id, purpose)
         except VenueUnavailable as error:
             self._ledger.record(OrdersRead(self._clock.now(), user_id, began_at, 0, error.words))
             raise
@@ -235,14 +277,14 @@ class Readings:
             if (current := self._ledger.order(order.id)) and current.state is OrderState.PENDING
         }
 
-    async def _noting(self, age: Age, read: Callable[[], Awaitable[T]]) -> T:
+    async def _noting(self, age: Age, read: Callable[[], Awaitable[None]]) -> None:
+        """Read a list, and note with its age that it is known when what it holds can be shown, and not sooner."""
         if (failed := self._ledger.journal.failed) is not None:
             raise JournalFailed(failed.words)  # a call for nothing: what it proves could not be written down
         began_at = self._clock.now()
         try:
-            result = await read()
+            await read()
         except VenueUnavailable as error:
             age.error = error.words
             raise
         age.read_at, age.error = began_at, ""
-        return result

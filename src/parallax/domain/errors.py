@@ -126,6 +126,12 @@ class VenueBusy(VenueUnavailable):
     code = "venue_busy"
 
 
+class NotReadYet(VenueUnavailable):
+    """A list that the exchange has not given yet. What it holds is not known, which does not mean that it is empty."""
+
+    code = "not_read_yet"
+
+
 class VenueMisbehaved(VenueUnavailable):
     """The exchange answered with something that is not what was asked for; the words name the call and the field."""
 

@@ -31,6 +31,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "quote_expired": Problem(HTTPStatus.GONE, "The quote has expired"),
     "venue_unavailable": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The exchange cannot be reached"),
     "venue_busy": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many calls to the exchange just now"),
+    "not_read_yet": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The exchange's list has not been read yet"),
     "venue_misbehaved": Problem(HTTPStatus.BAD_GATEWAY, "The exchange gave an answer that makes no sense"),
     "desk_paused": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "New orders are paused"),
     "desk_stopping": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The desk is stopping"),

@@ -88,7 +88,7 @@ def user_row(site: Site, user: User) -> str:
     fields = {
         "user": user,
         "open_orders": len(site.desk.books.open_orders(user.id)),
-        "orders": len(orders),
+        "read": site.desk.orders_age(user.id).read_at is not None,
         "newest": newest,
         "newest_words": words.ORDERS[newest.state] if newest else None,
     }

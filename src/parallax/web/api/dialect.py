@@ -24,7 +24,6 @@ from parallax.domain.errors import (
     NotFound,
     QuoteExpired,
     QuoteTaken,
-    VenueUnavailable,
 )
 from parallax.domain.identity import OrderId, UserId, is_identifier
 from parallax.domain.money import parse_amount
@@ -162,8 +161,7 @@ class Dialect:
         return await handler(request)
 
     async def _users(self, _: Request) -> Answer:
-        if self._desk.users_age.read_at is None:
-            await self._desk.refresh("users")
+        (await self._desk.know_users()).check()
         return Answer(200, enveloped(self._everybody()))
 
     def _everybody(self) -> list[User]:
@@ -175,8 +173,7 @@ class Dialect:
         return Answer(201, enveloped(quote_row(await self._desk.request_quote(BY))))
 
     async def _list_quotes(self, _: Request) -> Answer:
-        if self._desk.quotes_age.read_at is None:
-            await self._desk.refresh("quotes")
+        (await self._desk.know_quotes()).check()
         return await self._oldest_first(self._quotes.fetch, lambda quote: encode(quote_row(quote)))
 
     async def _place(self, request: Request) -> Answer:
@@ -204,10 +201,7 @@ class Dialect:
         if not is_identifier(request.target):
             raise NotFound("user", request.target)
         user_id = (await self._desk.user(UserId(request.target))).id
-        await self._desk.know_orders(user_id)
-        age = self._desk.orders_age(user_id)
-        if age.read_at is None:
-            raise VenueUnavailable(f"This list has not been read yet: {age.error or 'the exchange is slow'}")
+        (await self._desk.know_orders(user_id)).check()
         query = OrderQuery(user_id)
 
         async def fetch(offset: int, limit: int) -> Sequence[entities.Order]:

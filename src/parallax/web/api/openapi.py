@@ -127,7 +127,8 @@ META: Final[Schema] = {
         "read_at": {
             "type": ["string", "null"],
             "format": "date-time",
-            "description": "When the whole list was last read from the exchange; single rows are newer.",
+            "description": "When the whole list was last read from the exchange, before this start too; single"
+            " rows are newer. Null for everybody's orders, which are no list of the exchange's.",
         },
     },
 }
@@ -135,6 +136,7 @@ META: Final[Schema] = {
 RETRYABLE_CODES: Final = RETRYABLE | {
     "venue_unavailable",
     "venue_busy",
+    "not_read_yet",
     "venue_misbehaved",
     "desk_paused",
     "desk_stopping",

@@ -11,7 +11,7 @@ import msgspec
 
 from parallax.desk.desk import Desk
 from parallax.domain.entities import Order
-from parallax.domain.errors import NotFound, QuoteExpired
+from parallax.domain.errors import NotFound, NotReadYet, QuoteExpired
 from parallax.domain.identity import OrderId, QuoteId, UserId, is_identifier
 from parallax.domain.money import parse_amount
 from parallax.domain.transitions import OrderState
@@ -76,7 +76,7 @@ class Orders:
         if not is_identifier(request.target):
             raise NotFound("user", request.target)
         user = await self._desk.user(UserId(request.target))
-        await self._desk.know_orders(user.id)
+        (await self._desk.know_orders(user.id)).check()
         return await self._listed(request, user.id)
 
     async def listed(self, request: Request) -> Reply:
@@ -91,7 +91,7 @@ class Orders:
         if not is_identifier(wanted):
             raise invalid("user", "This is no user's id.")
         user = await self._desk.user(UserId(wanted))
-        await self._desk.know_orders(user.id)
+        (await self._desk.know_orders(user.id)).check()
         return await self._listed(request, user.id)
 
     async def _listed(self, request: Request, user_id: UserId | None) -> Reply:
@@ -115,7 +115,9 @@ class Orders:
             return found.items
 
         part = await page(fetch, Wanted.read(asked), fits)
-        read_at = self._desk.orders_age(user_id).read_at if user_id else None
+        if total == 0 and user_id is None and not self._desk.any_orders_read:
+            raise NotReadYet("No user's list of orders has been read from the exchange yet.")
+        read_at = self._desk.orders_age(user_id).known_at if user_id else None
         meta = models.meta(part.next, total, read_at)
         return Answer(200, rows([models.order_row(order) for order in part.rows], meta))
 

@@ -50,10 +50,8 @@ class Quotes:
 
     async def users(self, _: Request) -> Reply:
         """Every user, as the exchange lists them."""
-        desk = self._desk
-        if desk.users_age.read_at is None and not desk.users():
-            await desk.refresh("users")
-        return Answer(200, enveloped([models.user(user) for user in desk.users()]))
+        (await self._desk.know_users()).check()
+        return Answer(200, enveloped([models.user(user) for user in self._desk.users()]))
 
     async def create(self, request: Request) -> Reply:
         """A new quote. The body says nothing, so it may be absent, or nothing as JSON writes it."""
@@ -76,8 +74,7 @@ class Quotes:
     async def listed(self, request: Request) -> Reply:
         """All quotes, or a page of those that are asked for."""
         desk, asked = self._desk, request.parameters
-        if desk.quotes_age.read_at is None and not len(desk.books.quotes):
-            await desk.refresh("quotes")
+        (await desk.know_quotes()).check()
         if PARAMETERS.isdisjoint(asked):
             return await gathered(self._whole())
         wanted = Wanted.read(asked)
@@ -106,7 +103,7 @@ class Quotes:
 
     def _paged(self, part: Page[Quote], now: datetime) -> bytes:
         total = self._desk.books.quotes_ever
-        meta = models.meta(part.next, total, self._desk.quotes_age.read_at)
+        meta = models.meta(part.next, total, self._desk.quotes_age.known_at)
         return rows([self._rows.row(quote, now) for quote in part.rows], meta)
 
     def _one(self, quote: Quote) -> bytes:

@@ -104,6 +104,7 @@ async def _fields(site: Site) -> dict[str, Any]:
         "quotes_in_time": desk.books.young_count(desk.venue_now()),
         "quotes_held": len(desk.books.quotes),
         "orders_held": len(desk.books.orders),
+        "orders_read": desk.any_orders_read,
         "viewers": desk.feed.listeners,
         "ages": {"Users": desk.users_age, "Quotes": desk.quotes_age},
         "budget": site.operations.budget() if site.operations else None,

@@ -138,7 +138,7 @@ async def refresh(user_id: str, request: Request, site: TheSite) -> Response:
 async def export(user_id: str, site: TheSite, choice: Chosen) -> Response:
     """What is filtered, as CSV."""
     user = await site.user(user_id)
-    await site.desk.know_orders(user.id)
+    (await site.desk.know_orders(user.id)).check()
     headers = {"Content-Disposition": f'attachment; filename="orders-{shown.short(user.id)}.csv"'}
     lines = _csv(site, choice.query(user.id))
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)

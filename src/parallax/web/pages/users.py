@@ -49,6 +49,7 @@ async def switch(site: TheSite, q: str = "", page: str = "exchange") -> HTMLResp
     fields = {
         "users": found[:MAX_CHOICES],
         "more": max(0, len(found) - MAX_CHOICES),
+        "age": site.desk.users_age,
         "page": "orders" if page == "orders" else "exchange",
     }
     return HTMLResponse(site.fragment("users_rows.html", "choices", fields))

@@ -90,7 +90,7 @@ _HOMES: Final = {
         "JournalFailed",
         "KeyReused",
         "NotFound",
-    "NotReadYet",
+        "NotReadYet",
         "PossibleDuplicate",
         "QuoteExpired",
         "QuoteTaken",

@@ -12,7 +12,7 @@ from tests.api.support import USER, World
 async def test_nothing_that_was_never_read_is_called_empty(world: World, root: str) -> None:
     for age in (world.desk.users_age, world.desk.quotes_age):
         age.read_at = None
-    await world.fault("status", status=503, on=["list_users", "list_quotes", "list_orders"], times=1000)
+    await world.fault("status", status=503, on=["users", "quotes", "orders"], times=1000)
     calls = [f"/users/{USER}/orders", "/users", "/quotes"]
     if root == "/api":
         calls += ["/orders", f"/orders?user={USER}", f"/users/{USER}/orders?limit=1", "/quotes?limit=1"]

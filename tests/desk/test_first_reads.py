@@ -35,7 +35,7 @@ def test_a_list_that_was_never_read_is_no_empty_list(play: Play) -> None:
         world.venue.down = True
         desk = await world.desk()
         for know in (desk.know_users, desk.know_quotes, lambda: desk.know_orders(ONE)):
-            with pytest.raises(NotReadYet, match="has not been read yet. The exchange does not answer"):
+            with pytest.raises(NotReadYet, match=r"has not been read yet\. The exchange does not answer"):
                 (await know()).check()
         world.venue.down = False
         for know in (desk.know_users, desk.know_quotes, lambda: desk.know_orders(ONE)):

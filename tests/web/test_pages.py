@@ -248,6 +248,30 @@ def test_an_exchange_that_is_down_from_the_start_is_said_and_recovered_from(surf
     surf(scenario)
 
 
+def test_pages_never_call_an_unread_list_empty(surf: Play) -> None:
+    async def scenario(browser: Browser) -> None:
+        browser.venue.down = True
+        browser.desk.quotes_age.read_at = None
+        browser.desk.users_age.recorded_at = None
+        desk = (await browser.get(f"/u/{ONE}/exchange")).text
+        assert "No quotes just now" not in desk
+        assert "whether User One has orders is not known" in desk
+        for address in (f"/u/{ONE}/orders", f"/u/{ONE}/orders?state=open", f"/u/{ONE}/orders?q=1"):
+            orders = (await browser.get(address)).text
+            assert "Not read yet" in orders
+            assert "The exchange does not answer." in orders
+            assert "No order" not in orders
+        export = await browser.get(f"/u/{ONE}/orders.csv")
+        assert export.status_code == 503
+        assert "retry-after" in export.headers
+        assert "orders not read yet" in (await browser.get("/")).text
+        operations = (await browser.get("/operations")).text
+        assert "<dt>Quotes in time</dt><dd>not read yet</dd>" in operations
+        assert "<dt>Open orders</dt><dd>not read yet</dd>" in operations
+
+    surf(scenario)
+
+
 def test_an_unknown_order_shows_what_is_certain(surf: Play) -> None:
     async def scenario(browser: Browser) -> None:
         async def lost(_: object) -> Unknown:

@@ -6,6 +6,7 @@ sockets. A request on its way belongs to nobody: the death of the desk does not 
 
 from __future__ import annotations
 
+import json
 from asyncio import Future
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
@@ -27,6 +28,18 @@ API_KEY: Final = "simulated-key"
 BASE_URL: Final = "http://venue.test/api"
 
 _HEADERS: Final = [(b"x-api-key", API_KEY.encode())]
+PAGE: Final = (b"x-simulated", b"page")
+"""On a list of which only a part is shown, for the witness: it proves nothing."""
+
+_PAGE_MARKS: Final[tuple[tuple[dict[str, Any], tuple[bytes, bytes] | None], ...]] = (
+    ({"hasMore": True}, None),
+    ({"meta": {"total_count": "1000"}}, None),
+    ({"_links": {"next": {"href": "/next"}}}, None),
+    ({}, (b"link", b"</next>; rel=next")),
+    ({}, (b"x-total-count", b"1000")),
+)
+"""How a page says that it is one: beside the list, or in a header."""
+
 _GARBAGE: Final = (
     b"",
     b"<html><head><title>504 Gateway Time-out</title></head></html>",
@@ -141,6 +154,7 @@ class NetworkWorld:
         self._witness = witness
         self._context = context
         self._random = Random(f"{plan.seed}:network")
+        self._pages = Random(f"{plan.seed}:pages of lists")
         self._down_until = -1.0
         self._waiting: dict[Sent, None] = {}
         self.under_way = 0
@@ -304,7 +318,20 @@ class NetworkWorld:
         if answer is None:
             self._fail(call, Lost)
         else:
-            self._later(delay + self._latency(), self._deliver, call, answer)
+            self._later(delay + self._latency(), self._deliver, call, self._paged(call, answer))
+
+    def _paged(self, call: Sent, answer: Answer) -> Answer:
+        """A list of orders as its first page, with a mark that says so, where this venue does that."""
+        storm = self.loop.time() < self._plan.storm
+        if not (self._plan.pages and storm and call.path.endswith("/orders") and answer.status == 200):
+            return answer
+        rows = _rows(answer.body)
+        if answer.cut or not rows or self._pages.random() >= self._plan.pages:
+            return answer
+        shown = rows[: self._pages.randrange(len(rows))]
+        beside, header = self._pages.choice(_PAGE_MARKS)
+        headers = [*answer.headers, PAGE, *([header] if header else [])]
+        return Answer(200, headers, json.dumps({"data": shown, **beside}).encode())
 
     def _say_nothing(self, call: Sent, answer: Answer | None) -> None:
         """The answer is lost, and nobody says so."""
@@ -336,7 +363,12 @@ class NetworkWorld:
             call.departure.answered = answer.status
             # What docs/guarantees.md calls an explicit refusal that leaves the quote usable.
             call.departure.refused = answer.status in (401, 429) or answer.body == _AMOUNT_REFUSED
-        elif call.path.endswith("/orders") and answer.status == 200 and not answer.cut:
+        elif (
+            call.path.endswith("/orders")
+            and answer.status == 200
+            and not answer.cut
+            and PAGE not in answer.headers
+        ):
             rows = _rows(answer.body)
             if rows is not None:
                 self._witness.lists.append(

@@ -74,6 +74,8 @@ class Plan:
     disk_failures: int
     slow_disk: float
     """The chance that an fsync takes long."""
+    pages: float
+    """The share of lists of orders that come as a first page, and say so: a venue that does it nearly always does."""
     late_listing: float
     change_of_mind: float
     elsewhere: int
@@ -116,6 +118,7 @@ def draw(seed: int) -> Plan:
         stops=random.choice((0, 0, 0, 1)),
         disk_failures=random.choice((0, 0, 0, 0, 0, 1)),
         slow_disk=random.choice((0.0, 0.0, 0.05, 0.3)),
+        pages=Random(f"{seed}:pages").choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.8)) if stormy else 0.0,
         late_listing=random.choice((0.0, 0.0, 0.5)),
         change_of_mind=random.choice((0.0, 0.0, 0.0, 0.2)),
         elsewhere=random.choice((0, 0, 1, 3)),

@@ -40,6 +40,7 @@ STYLES: Final = {
     "refused": "red",
     "refusing": "red",
     "down": "red",
+    "contradicted": "bold red",
 }
 
 
@@ -147,12 +148,14 @@ def order_row(order: Order) -> Row:
         "created_at": order.created_at,
         "sent_at": order.sent_at,
         "settled_at": order.settled_at,
+        "contradicted": order.contradicted,
     }
 
 
 def order_cells(order: Order) -> Row:
     """An order with what people read in a table besides."""
-    return {**order_row(order), "sold": order.amount, "bought": order.result}
+    doubt = "contradicted" if order.contradicted else None
+    return {**order_row(order), "sold": order.amount, "bought": order.result, "contradicted": doubt}
 
 
 def event_row(event: Event) -> Row:
@@ -191,4 +194,14 @@ def show_orders(orders: Sequence[Order], *, as_json: bool, nothing: str = "") ->
 
 
 QUOTE_COLUMNS: Final = ("id", "pair", "rate", "status", "expires_at", "order_id")
-ORDER_COLUMNS: Final = ("id", "state", "sold", "bought", "rate", "created_at", "user_id", "quote_id")
+ORDER_COLUMNS: Final = (
+    "id",
+    "state",
+    "sold",
+    "bought",
+    "rate",
+    "created_at",
+    "user_id",
+    "quote_id",
+    "contradicted",
+)

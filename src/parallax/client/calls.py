@@ -34,6 +34,9 @@ REQUEST_TIMEOUT: Final = 408
 PAUSES: Final = (0.1, 0.3, 0.9, 2.7)
 """Seconds before a lost request is made again: four seconds in all, so that a desk may be restarted meanwhile."""
 
+MAX_INCIDENTS: Final = 100_000
+"""Incidents that are read at most."""
+
 MAX_ROWS: Final = 1_000
 """Rows asked for in one page: the most that a desk gives."""
 
@@ -132,8 +135,8 @@ def orders(
 
 def incidents(resolved: bool) -> Conversation[list[Incident]]:
     """Incidents, newest first."""
-    query = "?resolved=true" if resolved else ""
-    return (yield from _page(f"/incidents{query}", reading.incident, {}))[0]
+    filters = {"resolved": "true"} if resolved else {}
+    return (yield from _rows("/incidents", reading.incident, filters, MAX_INCIDENTS, {}))
 
 
 def status() -> Conversation[Status]:

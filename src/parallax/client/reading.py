@@ -112,6 +112,7 @@ def order(row: Json) -> Order:
         _maybe(row["sent_at"]),
         _maybe(row["settled_at"]),
         row.get("possible_duplicate_of"),
+        row.get("contradicted", False),
     )
 
 

@@ -65,6 +65,8 @@ class Order:
     settled_at: datetime | None
     possible_duplicate_of: OrderId | None = None
     """Of an order just placed: another for the same user and amount, undecided or a minute old at most."""
+    contradicted: bool = False
+    """Whether the exchange says otherwise now, in an incident that nobody has resolved."""
 
     @property
     def settled(self) -> bool:
@@ -78,7 +80,8 @@ class Order:
 
     def __str__(self) -> str:
         bought = f" for {self.result}" if self.result else ""
-        return f"{self.amount}{bought}: {self.state} ({self.id})"
+        doubt = ", contradicted" if self.contradicted else ""
+        return f"{self.amount}{bought}: {self.state}{doubt} ({self.id})"
 
 
 @dataclass(frozen=True, slots=True)

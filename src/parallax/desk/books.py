@@ -59,6 +59,8 @@ class Books:
         self._open: dict[UserId, dict[OrderId, None]] = {}
         self._alike: dict[Content, deque[OrderId]] = {}
         self._unknown: dict[UserId, dict[OrderId, None]] = {}
+        self._open_incidents: dict[IncidentId, None] = {}
+        self._incidents_on: dict[OrderId | QuoteId, dict[IncidentId, None]] = {}
 
     # Reading
 
@@ -129,10 +131,30 @@ class Books:
         """How many orders are followed."""
         return sum(map(len, self._open.values()))
 
+    @property
+    def open_incident_count(self) -> int:
+        """How many contradictions nobody has resolved."""
+        return len(self._open_incidents)
+
     def open_incidents(self) -> list[Incident]:
-        """Contradictions that nobody has resolved, newest first."""
-        unresolved = [incident for incident in self.incidents if incident.resolved_at is None]
-        return sorted(unresolved, key=lambda incident: incident.raised_at, reverse=True)
+        """Contradictions that nobody has resolved, the last raised first."""
+        return self.newest_incidents(self.open_incident_count)
+
+    def newest_incidents(self, limit: int, offset: int = 0, *, resolved: bool = False) -> list[Incident]:
+        """Contradictions that nobody has resolved, with `resolved` also the others; the last raised first."""
+        if resolved:
+            return [*islice(self.incidents.newest(), offset, offset + limit)]
+        chosen = islice(reversed(self._open_incidents), offset, offset + limit)
+        return [incident for incident_id in chosen if (incident := self.incidents.get(incident_id))]
+
+    def incidents_of(self, order: Order) -> list[Incident]:
+        """Contradictions about an order or about its quote, which concern each order on it; the first raised first."""
+        ids = {**self._incidents_on.get(order.quote_id, {}), **self._incidents_on.get(order.id, {})}
+        return [incident for incident_id in ids if (incident := self.incidents.get(incident_id))]
+
+    def contradicted(self, order: Order) -> bool:
+        """Whether the exchange contradicts what is known of an order, and nobody has resolved that yet."""
+        return any(incident.resolved_at is None for incident in self.incidents_of(order))
 
     # Writing (the ledger only)
 
@@ -148,6 +170,7 @@ class Books:
             self._index_order(order)
         for incident in snapshot.incidents:
             self.incidents.add(incident.id, incident)
+            self._index_incident(incident)
         self.pause = snapshot.pause
         self.quotes_ever = snapshot.quotes_ever
 
@@ -167,6 +190,7 @@ class Books:
             self._index_order(order)
         if (incident := change.incident) is not None:
             _upsert(self.incidents, incident.id, incident)
+            self._index_incident(incident)
         if change.paused is not None:
             self.pause = change.paused if isinstance(change.paused, Pause) else None
 
@@ -235,6 +259,15 @@ class Books:
             followed[order.id] = None
         else:
             followed.pop(order.id, None)
+
+    def _index_incident(self, incident: Incident) -> None:
+        if incident.resolved_at is None:
+            self._open_incidents[incident.id] = None
+        else:
+            self._open_incidents.pop(incident.id, None)
+        for about in (incident.order_id, incident.quote_id):
+            if about is not None:
+                self._incidents_on.setdefault(about, {})[incident.id] = None
 
 
 def _content(user_id: UserId, amount: Money) -> Content:

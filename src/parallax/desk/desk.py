@@ -172,7 +172,7 @@ class Desk:
             clock_uncertainty=self._venue.clock.uncertainty,
             pause=self.books.pause,
             journal_failed=self._journal.failed,
-            open_incidents=len(self.books.open_incidents()),
+            open_incidents=self.books.open_incident_count,
             open_orders=self.books.open_count,
             stopping=self._execution.stopping,
         )
@@ -296,6 +296,11 @@ class Desk:
     def any_orders_read(self) -> bool:
         """Whether the orders of any user have been read."""
         return self._readings.any_orders_read
+
+    @property
+    def users_with_orders_read(self) -> int:
+        """Of how many users the orders have been read since the start."""
+        return self._readings.users_with_orders_read
 
     async def orders(self, query: OrderQuery, offset: int, limit: int) -> OrderPage:
         """Orders of the journal, filtered, sorted and paged."""

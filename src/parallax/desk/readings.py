@@ -101,6 +101,11 @@ class Readings:
         """Whether the orders of any user are known as a list."""
         return any(age.known_at is not None for age in self._orders_age.values())
 
+    @property
+    def users_with_orders_read(self) -> int:
+        """Of how many users the orders have been read since the start."""
+        return sum(age.read_at is not None for age in self._orders_age.values())
+
     async def recall_ages(self, position: int) -> None:
         """Learn from the journal, at start, as of when users and quotes are known."""
         last = await self._ledger.journal.facts(position - 1, 1) if position else ()

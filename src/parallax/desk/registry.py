@@ -44,5 +44,9 @@ class Registry(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._live)
 
+    def newest(self) -> Iterator[Value]:
+        """The values, the last added first."""
+        return reversed(self._live.values())
+
     def __iter__(self) -> Iterator[Value]:
         return iter(self._live.values())

@@ -8,12 +8,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final
 
+from parallax.domain.entities import Incident
 from parallax.domain.facts import (
     AbsenceProven,
     AnswerLost,
     Fact,
     IncidentRaised,
-    IncidentResolved,
     OrderAccepted,
     OrderAdopted,
     OrderClaimed,
@@ -53,8 +53,9 @@ class Step:
     until: datetime | None = None
 
 
-def timeline(facts: Sequence[StoredFact]) -> list[Step]:
-    """The steps of an order, oldest first. Looks that found nothing and prove nothing are told together."""
+def timeline(facts: Sequence[StoredFact], incidents: Sequence[Incident] = ()) -> list[Step]:
+    """The steps of an order, oldest first, with when its incidents were raised and resolved. Looks that found nothing
+    and prove nothing are told together."""
     steps: list[Step] = []
     for inconclusive, group in groupby(facts, key=_inconclusive):
         stored = list(group)
@@ -75,7 +76,14 @@ def timeline(facts: Sequence[StoredFact]) -> list[Step]:
             )
         else:
             steps += [_step(each) for each in stored]
-    return steps
+    raised = {stored.fact.incident_id for stored in facts if isinstance(stored.fact, IncidentRaised)}
+    for incident in incidents:
+        if incident.id not in raised:  # it is about the quote, and names no order
+            steps.append(Step(incident.raised_at, "Incident", incident.words, "bad", 0))
+        if incident.resolved_at is not None:
+            detail = f"By {who(incident.resolved_by)}: {incident.note}"
+            steps.append(Step(incident.resolved_at, "Incident resolved", detail, "good", 0))
+    return sorted(steps, key=lambda step: step.at)
 
 
 def _inconclusive(stored: StoredFact) -> bool:
@@ -126,8 +134,6 @@ def _told(fact: Fact) -> tuple[str, str, str, str]:  # noqa: C901 - one line a f
             return "Found, placed elsewhere", f"It is at the exchange as {fact.venue_order_id}.", "info", ""
         case IncidentRaised():
             return "Incident", fact.words, "bad", ""
-        case IncidentResolved():
-            return "Incident resolved", f"By {who(fact.by)}: {fact.note}", "good", ""
         case _:
             return type(fact).__name__, "", "mute", ""
 

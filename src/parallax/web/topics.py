@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from parallax.domain.entities import Order
 from parallax.domain.errors import NotFound
 from parallax.domain.facts import QuoteIssued
 from parallax.domain.identity import OrderId, UserId
@@ -37,6 +38,18 @@ def of_frame(change: Change) -> bool:
     return change.paused is not None or change.incident is not None
 
 
+def orders_of(site: Site, change: Change) -> list[Order]:
+    """The orders that a change is about: the one that it changed, or those that an incident concerns."""
+    if change.order is not None:
+        return [change.order]
+    if (incident := change.incident) is None:
+        return []
+    books = site.desk.books
+    quote = books.quote(incident.quote_id) if incident.quote_id else None
+    ids = dict.fromkeys((incident.order_id, quote and quote.order_id))
+    return [order for order_id in ids if order_id and (order := books.order(order_id))]
+
+
 class FrameTopic:
     """A page with nothing of its own that changes."""
 
@@ -59,10 +72,11 @@ class UsersTopic:
 
     async def render(self, site: Site, record: Recorded) -> str:
         change = record.change
-        user = change.user or (site.desk.books.user(change.order.user_id) if change.order else None)
-        if user is None:
-            return ""
-        return partial("user-rows", views.user_row(site, user), "upsert")
+        ids = dict.fromkeys(order.user_id for order in orders_of(site, change))
+        users = [change.user] if change.user else [site.desk.books.user(user_id) for user_id in ids]
+        return "".join(
+            partial("user-rows", views.user_row(site, user), "upsert") for user in users if user is not None
+        )
 
 
 class ExchangeTopic:
@@ -88,8 +102,11 @@ class ExchangeTopic:
                 parts.append(partial("rate-chart", views.rate_chart(site), "outerMorph"))
             else:
                 parts.append(partial(f"ticket-{quote.id}", views.ticket_fate(site, quote), "innerMorph"))
-        if (order := change.order) is not None and order.user_id == self._user_id:
-            parts.append(partial("recent-orders", views.recent_row(site, order), "upsert"))
+        parts += [
+            partial("recent-orders", views.recent_row(site, order), "upsert")
+            for order in orders_of(site, change)
+            if order.user_id == self._user_id
+        ]
         return "".join(parts)
 
 
@@ -105,8 +122,11 @@ class OrdersTopic:
         return ours or of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
-        order = record.change.order
-        return partial("order-rows", views.order_row(site, order), "upsert") if order else ""
+        return "".join(
+            partial("order-rows", views.order_row(site, order), "upsert")
+            for order in orders_of(site, record.change)
+            if order.user_id == self._user_id
+        )
 
 
 class OrderTopic:
@@ -121,16 +141,16 @@ class OrderTopic:
         return self._concerns(change) or of_frame(change)
 
     async def render(self, site: Site, record: Recorded) -> str:
-        order = site.desk.books.order(self._order_id) if self._concerns(record.change) else None
+        if all(order.id != self._order_id for order in orders_of(site, record.change)):
+            return ""
+        order = site.desk.books.order(self._order_id)
         if order is None or order.user_id != self._user_id:
             return ""
         return partial("order", await views.order_panel(site, order), "outerMorph")
 
     def _concerns(self, change: Change) -> bool:
-        order, incident = change.order, change.incident
-        if order is not None:
-            return order.id == self._order_id and order.user_id == self._user_id
-        return incident is not None and incident.order_id == self._order_id
+        order = change.order
+        return order is not None and order.id == self._order_id and order.user_id == self._user_id
 
 
 class OperationsTopic:

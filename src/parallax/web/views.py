@@ -90,7 +90,7 @@ def user_row(site: Site, user: User) -> str:
         "open_orders": len(site.desk.books.open_orders(user.id)),
         "read": site.desk.orders_age(user.id).read_at is not None,
         "newest": newest,
-        "newest_words": words.ORDERS[newest.state] if newest else None,
+        "newest_words": order_words(site, newest) if newest else None,
     }
     return site.fragment("users_rows.html", "user_row", fields)
 
@@ -105,10 +105,15 @@ def recent_row(site: Site, order: Order) -> str:
     return site.fragment("orders_rows.html", "recent_row", _order_fields(site, order))
 
 
+def order_words(site: Site, order: Order) -> words.StateWords:
+    """What an order's state is called, with what contradicts it."""
+    return words.of_order(order, contradicted=site.desk.books.contradicted(order))
+
+
 def _order_fields(site: Site, order: Order) -> dict[str, object]:
     return {
         "order": order,
-        "words": words.ORDERS[order.state],
+        "words": order_words(site, order),
         "received": words.RECEIVED[order.state],
         "overdue": site.desk.tracker.overdue(order),
     }
@@ -130,7 +135,8 @@ class Certainty:
 async def order_panel(site: Site, order: Order) -> str:
     """Everything about one order: its state in words, amounts, certainty, timeline."""
     facts = await site.desk.order_facts(order.id)
-    steps: list[Step] = timeline(facts)
+    incidents = site.desk.books.incidents_of(order)
+    steps: list[Step] = timeline(facts, incidents)
     certainty = None
     if order.state is OrderState.UNKNOWN:
         doubt = site.desk.orders_age(order.user_id).doubt
@@ -139,12 +145,7 @@ async def order_panel(site: Site, order: Order) -> str:
         **_order_fields(site, order),
         "steps": steps,
         "certainty": certainty,
-        "incidents": [
-            incident
-            for incident in site.desk.books.incidents
-            # What is said of a quote concerns each order on it.
-            if incident.order_id == order.id or incident.quote_id == order.quote_id
-        ],
+        "incidents": incidents,
         "incident_words": words.INCIDENTS,
     }
     return site.fragment("order_panel.html", "panel", fields)

@@ -45,6 +45,10 @@ ORDERS: Final[dict[OrderState, StateWords]] = {
     OrderState.WITHDRAWN: StateWords("Withdrawn", "mute", "The order was never sent. Nothing was exchanged."),
 }
 
+CONTRADICTED: Final = (
+    "The exchange says otherwise now: do not act on this result before it is cleared up (see the incident)."
+)
+
 RECEIVED: Final[dict[OrderState, str]] = {
     OrderState.CLAIMED: "expected",
     OrderState.SENT: "expected",
@@ -135,6 +139,14 @@ STATE_FILTERS: Final[dict[str, tuple[str, frozenset[OrderState]]]] = {
     ),
 }
 """The filters of a list of orders: key → name and states (none: any)."""
+
+
+def of_order(order: Order, *, contradicted: bool) -> StateWords:
+    """What an order's state is called; never in the colour of a good end while the exchange contradicts it."""
+    plain = ORDERS[order.state]
+    if not contradicted:
+        return plain
+    return StateWords(f"{plain.name}, contradicted", "bad", f"{plain.meaning} {CONTRADICTED}")
 
 
 def cause(word: str) -> str:

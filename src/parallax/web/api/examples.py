@@ -46,6 +46,7 @@ ORDER: Final[Json] = {
     "created_at": "2026-01-31T12:00:41.120000Z",
     "sent_at": "2026-01-31T12:00:41.123000Z",
     "settled_at": None,
+    "contradicted": False,
 }
 
 SETTLED_ORDER: Final[Json] = {

@@ -115,6 +115,10 @@ class Order(msgspec.Struct, frozen=True):
     ]
     sent_at: Instant | None
     settled_at: Instant | None
+    contradicted: Annotated[
+        bool,
+        Meta(description="Whether the exchange says otherwise now, in an incident that nobody has resolved."),
+    ]
 
 
 class PlacedOrder(Order, frozen=True, kw_only=True):
@@ -145,7 +149,8 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class NewOrder(msgspec.Struct):
-    """What places an order. `from_amount` is kept as it was written, digit for digit, string or number."""
+    """What places an order. `from_amount` is a decimal, as a string or a number: it is sent, and shown, with the
+    digits that it was written with, less zeros in front (`00012.50` is `12.50`)."""
 
     quote_id: msgspec.Raw = msgspec.Raw()
     user_id: msgspec.Raw = msgspec.Raw()
@@ -191,8 +196,8 @@ def quote(one: entities.Quote, status: str) -> Quote:
     )
 
 
-def order(one: entities.Order) -> Order:
-    """An order as it is now."""
+def order(one: entities.Order, contradicted: bool) -> Order:
+    """An order as it is now, and whether the exchange contradicts it."""
     return Order(
         one.id,
         SHOWN[one.state],  # type: ignore[arg-type]
@@ -210,12 +215,13 @@ def order(one: entities.Order) -> Order:
         instant(one.created_at),
         one.sent_at and instant(one.sent_at),
         one.settled_at and instant(one.settled_at),
+        contradicted,
     )
 
 
-def placed(one: entities.Order, duplicate_of: str | None) -> PlacedOrder:
+def placed(one: entities.Order, contradicted: bool, duplicate_of: str | None) -> PlacedOrder:
     """An order that has just been placed, with what it may repeat."""
-    shown = order(one)
+    shown = order(one, contradicted)
     return PlacedOrder(
         **{name: getattr(shown, name) for name in shown.__struct_fields__}, possible_duplicate_of=duplicate_of
     )
@@ -284,8 +290,3 @@ class QuoteRows:
             self._made.clear()
         self._made[one.id] = made
         return made
-
-
-def order_row(one: entities.Order) -> bytes:
-    """The row of an order."""
-    return encode(order(one))

@@ -367,8 +367,17 @@ OPERATIONS: Final = (
         "desk",
         "List incidents",
         "Contradictions that a person must look at, newest first.",
-        (Success(200, "The incidents.", models.Incident, [examples.INCIDENT], many=True),),
-        (Parameter("resolved", "query", "`true`: also those that were resolved.", FLAG, "true"),),
+        (Success(200, "The incidents.", models.Incident, [examples.INCIDENT], many=True, paged=True),),
+        (
+            Parameter("resolved", "query", "`true`: also those that were resolved.", FLAG, "true"),
+            PAGING[0],
+            Parameter(
+                "cursor",
+                "query",
+                "`meta.next` of the page before; one that is not known any more begins anew.",
+                {"type": "string"},
+            ),
+        ),
         ("request_invalid",),
     ),
     Operation(

@@ -21,7 +21,7 @@ from parallax.web.api.errors import ApiError
 from parallax.web.api.idempotency import API, Once, again, check, order_key
 from parallax.web.api.lists import PARAMETERS, whole_list
 from parallax.web.api.paging import Wanted, choice, invalid, page
-from parallax.web.api.wire import Answer, Reply, Request, enveloped, gathered, read_object, rows
+from parallax.web.api.wire import Answer, Reply, Request, encode, enveloped, gathered, read_object, rows
 
 LOOK_AGAIN: Final = 2
 """Seconds after which it is worth looking at an order whose fate is open."""
@@ -69,7 +69,7 @@ class Orders:
         if not is_identifier(request.target):
             raise NotFound("order", request.target)
         order = await self._desk.order(OrderId(request.target))
-        return Answer(200, enveloped(models.order(order)))
+        return Answer(200, enveloped(self._shown(order)))
 
     async def of_user(self, request: Request) -> Reply:
         """A user's orders, whole or in pages."""
@@ -84,7 +84,7 @@ class Orders:
         if (key := request.parameters.get(BY_KEY)) is not None:
             check(key)
             order = await self._desk.order_by_key(order_key(key))
-            return Answer(200, enveloped([] if order is None else [models.order(order)]))
+            return Answer(200, enveloped([] if order is None else [self._shown(order)]))
         wanted = request.parameters.get("user")
         if wanted is None:
             return await self._listed(request, None)
@@ -93,6 +93,9 @@ class Orders:
         user = await self._desk.user(UserId(wanted))
         (await self._desk.know_orders(user.id)).check()
         return await self._listed(request, user.id)
+
+    def _shown(self, order: Order) -> models.Order:
+        return models.order(order, self._desk.books.contradicted(order))
 
     async def _listed(self, request: Request, user_id: UserId | None) -> Reply:
         asked = request.parameters
@@ -119,13 +122,13 @@ class Orders:
             raise NotReadYet("No user's list of orders has been read from the exchange yet.")
         read_at = self._desk.orders_age(user_id).known_at if user_id else None
         meta = models.meta(part.next, total, read_at)
-        return Answer(200, rows([models.order_row(order) for order in part.rows], meta))
+        return Answer(200, rows([encode(self._shown(order)) for order in part.rows], meta))
 
     async def _whole(self, query: OrderQuery, fits: Callable[[Order], bool]) -> AsyncIterator[bytes]:
         async def fetch(offset: int, limit: int) -> Sequence[Order]:
             return (await self._desk.orders(query, offset, limit)).items
 
-        async for piece in whole_list(fetch, models.order_row, fits):
+        async for piece in whole_list(fetch, lambda order: encode(self._shown(order)), fits):
             yield piece
 
     # Placing
@@ -144,7 +147,7 @@ class Orders:
 
     def _answer(self, order: Order, duplicate_of: OrderId | None) -> Answer:
         """What whoever placed an order is told."""
-        placed = models.placed(order, duplicate_of)
+        placed = models.placed(order, self._desk.books.contradicted(order), duplicate_of)
         here = f"/api/orders/{order.id}".encode()
         match order.state:
             case OrderState.PENDING | OrderState.COMPLETED | OrderState.FAILED:

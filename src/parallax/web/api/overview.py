@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import dropwhile, islice
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ from parallax.domain.identity import IncidentId
 from parallax.web.api import models
 from parallax.web.api.idempotency import API
 from parallax.web.api.models import Instant, instant
-from parallax.web.api.paging import flag
+from parallax.web.api.paging import DEFAULT_LIMIT, MAX_LIMIT, flag, whole
 from parallax.web.api.wire import Answer, Reply, Request, enveloped, read_object
 from parallax.web.ports import OperationsView
 
@@ -128,13 +129,20 @@ class Overview:
         return Answer(200, enveloped(status))
 
     async def incidents(self, request: Request) -> Reply:
-        """Open incidents, newest first; resolved ones too, on request."""
-        text = request.parameters.get("resolved")
-        books = self._desk.books
-        shown = books.open_incidents()
-        if text is not None and flag("resolved", text):
-            shown = sorted(books.incidents, key=lambda one: one.raised_at, reverse=True)
-        return Answer(200, enveloped([models.incident(one) for one in shown]))
+        """Open incidents, newest first, in pages; resolved ones too, on request. A page's cursor is its last incident:
+        one that is resolved between two pages moves nothing."""
+        asked, books = request.parameters, self._desk.books
+        resolved = "resolved" in asked and flag("resolved", asked["resolved"])
+        limit = whole("limit", asked["limit"], 1, MAX_LIMIT) if "limit" in asked else DEFAULT_LIMIT
+        after = asked.get("cursor")
+        behind = books.incidents.newest()
+        if after is not None and books.incident(IncidentId(after)) is not None:
+            behind = islice(dropwhile(lambda one: one.id != after, behind), 1, None)
+        shown = [*islice((one for one in behind if resolved or one.resolved_at is None), limit + 1)]
+        following = shown[limit - 1].id if len(shown) > limit else None
+        total = len(books.incidents) if resolved else books.open_incident_count
+        meta = {"next": following, "total": total, "read_at": None}
+        return Answer(200, enveloped([models.incident(one) for one in shown[:limit]], meta=meta))
 
     async def resolve(self, request: Request) -> Reply:
         """Close an incident with a note."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from parallax.domain.errors import DeskError, NotFound
 from parallax.domain.identity import IncidentId
+from parallax.domain.plurals import count
 from parallax.web import words
 from parallax.web.drill import EXERCISES, exercise
+from parallax.web.pages.exchange import Offset
 from parallax.web.site import Site, TheSite, by_page, fragments, go, wants_fragments
+
+PAGE_ROWS: Final = 20
+"""Incidents on one page."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -20,16 +25,16 @@ Words = Annotated[str, Form(max_length=1_000)]
 
 
 @router.get("/operations")
-async def operations(site: TheSite) -> Response:
+async def operations(site: TheSite, offset: Offset = 0, *, resolved: bool = False) -> Response:
     """How everything runs."""
-    fields = await _fields(site)
+    fields = await _fields(site, offset, resolved=resolved)
     return site.page("operations.html", {"at": fields["at"], "live": "page=operations", "fields": fields})
 
 
 @router.get("/operations/panels")
-async def panels(site: TheSite) -> Response:
+async def panels(site: TheSite, offset: Offset = 0, *, resolved: bool = False) -> Response:
     """The parts of the page that change, for the page itself."""
-    fields = await _fields(site)
+    fields = await _fields(site, offset, resolved=resolved)
     return fragments(site.fragment("operations_panels.html", "panels", {"fields": fields}))
 
 
@@ -89,7 +94,19 @@ async def _done(request: Request, site: Site) -> Response:
     return go(request, "/operations")
 
 
-async def _fields(site: Site) -> dict[str, Any]:
+def _agreement(site: Site) -> str:
+    """What no open incident means: only what has been compared agrees."""
+    desk, status = site.desk, site.desk.status
+    if not (read := desk.users_with_orders_read):
+        return "No orders have been compared with the exchange yet."
+    words = f"No contradictions in what was compared since the start: orders of {count(read, 'user')}"
+    words += f" of {len(desk.books.users)}."
+    if status.open_orders:
+        words += f" Of {count(status.open_orders, 'open order')} the outcome is not known yet."
+    return words
+
+
+async def _fields(site: Site, offset: int = 0, *, resolved: bool = False) -> dict[str, Any]:
     desk = site.desk
     at = site.at()
     status = desk.status
@@ -108,7 +125,12 @@ async def _fields(site: Site) -> dict[str, Any]:
         "viewers": desk.feed.listeners,
         "ages": {"Users": desk.users_age, "Quotes": desk.quotes_age},
         "budget": site.operations.budget() if site.operations else None,
-        "incidents": desk.books.open_incidents(),
+        "incidents": desk.books.newest_incidents(PAGE_ROWS, offset, resolved=resolved),
+        "incident_total": len(desk.books.incidents) if resolved else status.open_incidents,
+        "offset": offset,
+        "resolved": resolved,
+        "page_rows": PAGE_ROWS,
+        "agreement": _agreement(site),
         "incident_words": words.INCIDENTS,
         "faults": await site.drill.faults() if site.drill else None,
         "exercises": EXERCISES,

@@ -54,6 +54,7 @@ COLUMNS: Final = (
     "exchange_order_id",
     "placed_by",
     "reasons",
+    "contradicted",
 )
 
 router = APIRouter(include_in_schema=False)
@@ -149,11 +150,13 @@ async def _csv(site: Site, query: OrderQuery) -> AsyncGenerator[str]:
     offset: int | None = 0
     while offset is not None and offset < MAX_EXPORT:
         page = await site.desk.orders(query, offset, EXPORT_BATCH)
-        yield "".join(_line(_cells(order)) for order in page.items)
+        yield "".join(
+            _line(_cells(order, contradicted=site.desk.books.contradicted(order))) for order in page.items
+        )
         offset = page.next_offset
 
 
-def _cells(order: Order) -> tuple[str, ...]:
+def _cells(order: Order, *, contradicted: bool) -> tuple[str, ...]:
     result = order.result if words.RECEIVED[order.state] == "received" else None
     return (
         order.id,
@@ -169,6 +172,7 @@ def _cells(order: Order) -> tuple[str, ...]:
         order.venue_order_id or "",
         order.by or "elsewhere",
         "; ".join(order.reasons),
+        "yes" if contradicted else "",
     )
 
 

@@ -28,7 +28,7 @@ from parallax.domain.identity import OrderId, QuoteId, is_identifier
 from parallax.domain.money import Money, parse_amount
 from parallax.domain.transitions import OrderState, QuoteStatus
 from parallax.web import format as shown
-from parallax.web import views, words
+from parallax.web import views
 from parallax.web.pages.exchange import desk_fields
 from parallax.web.problems import problem_of
 from parallax.web.site import Site, TheSite, by_page, go, wants_fragments
@@ -206,7 +206,7 @@ async def _ticket(
     fields = {
         "key": key or token_urlsafe(KEY_BYTES),
         "duplicate": duplicate,
-        "duplicate_words": duplicate and words.ORDERS[duplicate.state],
+        "duplicate_words": duplicate and views.order_words(site, duplicate),
         "duplicate_age": duplicate and shown.span(now - duplicate.created_at),
         "user": user,
         "line": views.quote_line(site, quote),

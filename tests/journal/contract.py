@@ -23,6 +23,7 @@ from parallax.domain.facts import (
     AnswerLost,
     IncidentKind,
     IncidentRaised,
+    IncidentResolved,
     OrderRefused,
     OrdersPaused,
     OrdersRead,
@@ -396,6 +397,16 @@ class JournalContract:
         assert list(await scribe.journal.known_quotes(asked)) == ["q2", "q0"]
         many = [QuoteId(f"x{n}") for n in range(3 * MAX_PAGE)] + [QuoteId("q1")]
         assert list(await scribe.journal.known_quotes(many)) == ["q1"]
+
+    async def test_incidents_are_found_by_their_ids_resolved_or_not(self, opened: Open) -> None:
+        scribe = await opened()
+        raised = [
+            IncidentRaised(NOON, IncidentId(f"i{n}"), IncidentKind.ORDER_VANISHED, "gone") for n in range(3)
+        ]
+        await scribe.append(*raised, IncidentResolved(NOON, IncidentId("i1"), "ops", "seen"))
+        asked = [IncidentId(f"x{n}") for n in range(3 * MAX_PAGE)] + [IncidentId("i2"), IncidentId("i1")]
+        found = await scribe.journal.incidents(asked)
+        assert {one.id: bool(one.resolved_at) for one in found} == {"i1": True, "i2": False}
 
     async def test_an_orders_story_holds_its_incidents(self, opened: Open) -> None:
         scribe = await opened()

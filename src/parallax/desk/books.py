@@ -194,8 +194,13 @@ class Books:
         if change.paused is not None:
             self.pause = change.paused if isinstance(change.paused, Pause) else None
 
-    def recall(self, orders: Sequence[Order], quotes: Sequence[Quote]) -> None:
+    def recall(
+        self, orders: Sequence[Order], quotes: Sequence[Quote], incidents: Sequence[Incident] = ()
+    ) -> None:
         """Bring retired entities back from history."""
+        for incident in incidents:
+            if incident.id not in self.incidents:
+                self.incidents.add(incident.id, incident)
         for quote in quotes:
             if quote.id not in self.quotes:
                 self.quotes.add(quote.id, quote)

@@ -35,13 +35,14 @@ from parallax.domain.errors import (
     NotFound,
     NotReadYet,
     VenueBusy,
+    VenueMisbehaved,
     VenueUnavailable,
 )
 from parallax.domain.facts import DeskStarted, IncidentResolved, OrdersPaused, OrdersResumed
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId
 from parallax.domain.money import Money
 from parallax.domain.state import Change
-from parallax.domain.transitions import OrderState
+from parallax.domain.transitions import OrderState, QuoteState
 from parallax.ports.clock import Clock
 from parallax.ports.journal import Journal, OrderPage, OrderQuery, QuotePage, Remembered, StoredFact
 from parallax.ports.venue import Purpose, Venue, VenueStatus
@@ -252,6 +253,15 @@ class Desk:
         if self._journal.failed is not None:
             raise JournalFailed(self._journal.failed.words)
         given = await self._venue.request_quote()
+        if (known := self._ledger.quote(given.id) or await self._journal.quote(given.id)) is not None:
+            self._ledger.recall((), (known,))
+            # A list that was read meanwhile may have shown the new quote first. Any other known quote is not new.
+            listed_alone = known.state is QuoteState.ACTIVE and not known.by
+            if not listed_alone or (known.rate, known.created_at) != (given.rate, given.created_at):
+                raise VenueMisbehaved(
+                    f"The exchange answered a request for a new quote with quote {given.id}, which is known already"
+                    " and is not new. Nothing was taken over; ask again."
+                )
         if self._ledger.quote(given.id) is None:
             await self._ledger.record(issued(given, self._clock.now(), by))
         return await self.quote(given.id)

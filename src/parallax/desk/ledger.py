@@ -22,7 +22,7 @@ from parallax.desk.books import Books
 from parallax.desk.feed import Feed
 from parallax.domain.entities import Incident, Order, Quote, User
 from parallax.domain.errors import DeskError, JournalFailed
-from parallax.domain.facts import Fact
+from parallax.domain.facts import Fact, IncidentRaised
 from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change, State, fold
 from parallax.ports.journal import Journal, Recorded, Snapshot
@@ -168,6 +168,18 @@ class Ledger:
         self._on_their_way[id(changes[-1])] = written
         append(changes).add_done_callback(lambda done: self._settled(done, changes))
         return written
+
+    async def record_checked(self, decide: Callable[[], Sequence[Fact]]) -> Written:
+        """`record` what `decide` finds on the head, once every incident that it wants to raise has been looked for in
+        history too: memory does not hold all that have been resolved, and none is raised twice."""
+        asked: set[IncidentId] = set()
+        while True:
+            facts = decide()
+            raised = {fact.incident_id for fact in facts if isinstance(fact, IncidentRaised)} - asked
+            if not raised:
+                return self.record(*facts)
+            asked |= raised
+            self.books.recall((), (), await self.journal.incidents(sorted(raised)))
 
     def recall(self, orders: Sequence[Order], quotes: Sequence[Quote] = ()) -> None:
         """Bring entities back from history, so that facts about them can be folded."""

@@ -153,9 +153,12 @@ class Readings:
         writing: deque[Written] = deque()
         for start in range(0, len(fresh), SLICE):
             part = sorted(fresh[start : start + SLICE], key=_ID)
-            facts = quotes_facts(self._ledger, part, self._clock.now())
-            if facts:
-                writing.append(self._ledger.record(*facts))
+            if quotes_facts(self._ledger, part, self._clock.now()):
+                writing.append(
+                    await self._ledger.record_checked(
+                        lambda part=part: quotes_facts(self._ledger, part, self._clock.now())
+                    )
+                )
             await (writing.popleft() if len(writing) > SLICES_AHEAD else asyncio.sleep(0))
         if writing:
             await writing[-1]  # slices are written in their order
@@ -209,7 +212,9 @@ class Readings:
         read = OrdersList(
             user_id, telling, len(listed), began_at, began, earliest, latest, seen_pending, doubt
         )
-        written = self._ledger.record(*orders_facts(self._ledger, read, self._clock.now()))
+        written = await self._ledger.record_checked(
+            lambda: orders_facts(self._ledger, read, self._clock.now())
+        )
         self._note_pending(user_id, began_at)
         self._alike[user_id] = {
             order.id: order

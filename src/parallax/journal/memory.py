@@ -27,10 +27,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from parallax.domain.entities import Order, Quote
+from parallax.domain.entities import Incident, Order, Quote
 from parallax.domain.errors import DeskError, IllegalTransition, JournalFailed, QuoteTaken
 from parallax.domain.facts import Fact, OrderClaimed, OrderCompleted, OrderFailed, OrdersRead
-from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change, State, fold
 from parallax.domain.transitions import OrderState, QuoteState
 from parallax.journal import copies
@@ -380,6 +380,11 @@ class MemoryJournal:
     async def known_quotes(self, ids: Sequence[QuoteId]) -> Sequence[QuoteId]:
         self._readable()
         return [quote_id for quote_id in ids if quote_id in self._state.quotes]
+
+    async def incidents(self, ids: Sequence[IncidentId]) -> Sequence[Incident]:
+        self._readable()
+        found = map(self._state.incidents.get, ids)
+        return [incident for incident in found if incident is not None]
 
     async def quotes(self, offset: int, limit: int) -> QuotePage:
         self._readable()

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from parallax.domain.entities import Incident, Order, Quote
 from parallax.domain.errors import AmountInvalid
 from parallax.domain.facts import OrderFact
-from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.money import NO_CURRENCY, parse_amount
 from parallax.domain.transitions import SETTLED
 from parallax.journal import rows
@@ -312,6 +312,15 @@ def known_quotes(db: sqlite3.Connection, ids: Sequence[QuoteId]) -> list[QuoteId
         )
     }
     return [quote_id for quote_id in ids if quote_id in found]
+
+
+def incidents(db: sqlite3.Connection, ids: Sequence[IncidentId]) -> list[Incident]:
+    """Those of `ids` that have been raised, in any order."""
+    chosen = "WHERE id IN (SELECT value FROM json_each(?))"
+    return [
+        rows.incident_of(row)
+        for row in db.execute(f"SELECT {_INCIDENTS} FROM incidents {chosen}", (json.dumps(ids),))
+    ]
 
 
 def quotes(db: sqlite3.Connection, offset: int, limit: int) -> QuotePage:

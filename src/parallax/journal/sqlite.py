@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from parallax.domain.entities import Order, Quote
+from parallax.domain.entities import Incident, Order, Quote
 from parallax.domain.errors import JournalFailed, QuoteTaken
-from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change
 from parallax.journal import copies, queries
 from parallax.journal.failures import described, kind_of
@@ -232,6 +232,12 @@ class SqliteJournal:
         ):  # at a very first start every quote of a long list is asked for
             for part in _parts(ids):
                 found += await self._ask(lambda db, part=part: queries.known_quotes(db, part))
+        return found
+
+    async def incidents(self, ids: Sequence[IncidentId]) -> Sequence[Incident]:
+        found: list[Incident] = []
+        for part in _parts(ids):
+            found += await self._ask(lambda db, part=part: queries.incidents(db, part))
         return found
 
     async def quotes(self, offset: int, limit: int) -> QuotePage:

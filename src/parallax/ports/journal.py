@@ -18,7 +18,7 @@ from msgspec import Struct
 from parallax.domain.entities import Incident, Order, Pause, Quote, User
 from parallax.domain.errors import JournalFailed
 from parallax.domain.facts import Fact
-from parallax.domain.identity import OrderId, QuoteId, UserId, VenueOrderId
+from parallax.domain.identity import IncidentId, OrderId, QuoteId, UserId, VenueOrderId
 from parallax.domain.state import Change
 from parallax.domain.transitions import OrderState
 
@@ -241,6 +241,10 @@ class Journal(Protocol):
 
     async def known_quotes(self, ids: Sequence[QuoteId]) -> Sequence[QuoteId]:
         """Those of `ids` that have been recorded."""
+        ...
+
+    async def incidents(self, ids: Sequence[IncidentId]) -> Sequence[Incident]:
+        """Those of `ids` that have been raised, resolved or not."""
         ...
 
     async def quotes(self, offset: int, limit: int) -> QuotePage:

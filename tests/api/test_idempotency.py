@@ -61,13 +61,26 @@ async def test_requests_at_the_same_moment_under_one_key_are_one(world: World) -
     assert other.status == 422
 
 
-async def test_a_lasting_refusal_is_kept(world: World) -> None:
+async def test_a_refusal_that_did_nothing_is_not_kept(world: World) -> None:
     quote = await world.quote()
-    first = await world.order(quote["id"], "-1", Idempotency_Key=KEY)
-    second = await world.order(quote["id"], "-1", Idempotency_Key=KEY)
-    assert (first.status, second.headers["idempotency-replayed"]) == (422, "true")
-    assert second.body == first.body
-    assert second.headers["content-type"] == "application/problem+json"
+    for _ in range(2):
+        got = await world.order(quote["id"], "-1", Idempotency_Key=KEY)
+        assert (got.status, "idempotency-replayed" in got.headers) == (422, False)
+    assert await world.desk.recall(KEY) is None
+    got = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert (got.status, world.requests) == (201, 1)
+
+
+async def test_a_refusal_by_the_exchange_is_answered_the_same_again(world: World) -> None:
+    quote = await world.quote()
+    world.refuse({"from_amount": ["is above your limit"]})
+    first = await world.order(quote["id"], Idempotency_Key=KEY)
+    second = await world.order(quote["id"], Idempotency_Key=KEY)
+    assert (first.status, first.json["code"]) == (422, "order_refused")
+    assert (second.status, second.headers["idempotency-replayed"]) == (422, "true")
+    assert second.json == first.json
+    other = await world.order(quote["id"], "7", Idempotency_Key=KEY)
+    assert (other.status, world.requests) == (422, 1)
 
 
 async def test_what_may_pass_is_not_kept_and_tried_anew(world: World) -> None:

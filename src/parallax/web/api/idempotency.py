@@ -8,8 +8,9 @@ program that repeats its request is told what came of the first one:
 - When the desk died between the claim and the answer, nothing is kept; but the order's id is made of the key. The
   repeated request meets its own order, and is answered with how that stands now.
 
-Kept is every answer that lasts. Answers that say "not now" (the exchange cannot be reached, orders are paused, …) are
-not: nothing was done, and the repeated request is tried anew.
+Kept is every lasting answer about what was done, which the call budget bounds. A refusal that did nothing is not: the
+repeated request is tried anew. So nobody can fill the journal, or push the answers of others out of it, with requests
+that do nothing.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class Once:
             answer = await work(order_key(key))
         except (DeskError, ApiError) as error:
             answer = self._refused(error)
+            if not (isinstance(error, ApiError) and error.beside):
+                return answer  # it names no order: nothing was done
         if answer.lasts:
             await self._keep(key, asked, answer)
         return answer

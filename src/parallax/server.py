@@ -1,4 +1,4 @@
-"""Serving: one process, one loop, the desk behind uvicorn; and a stop that loses nothing.
+"""Serving: one process, one loop, the desk behind its HTTP server; and a stop that loses nothing.
 
 On SIGTERM or SIGINT the desk takes nothing new at once, open event streams end, requests and orders under way get
 their answers, and everything is over within ten seconds. A second signal ends the waiting: orders without an answer
@@ -14,18 +14,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from typing import Final
 
 import structlog
-import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from parallax.bootstrap import CannotStart, OpenDesk, open_desk
 from parallax.desk.desk import DRAIN, Desk
+from parallax.http_server import HttpServer, Refusals, connections_within, raise_file_limit
+from parallax.sandbox.serving import FILE_SHARE
 from parallax.settings import Settings
 from parallax.web.app import create_app
+from parallax.web.security import HEADERS
+from parallax.web.streams import MAX_STREAMS
 
 ANSWER_SECONDS: Final = 6
 """How long requests under way may take once the desk stops; then their connections are closed. Orders may take
@@ -33,6 +35,10 @@ ANSWER_SECONDS: Final = 6
 
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted."""
+
+OWN_FILES: Final = 256
+"""Open files that connections leave to the rest of the desk: the journal's, the log's, what is loaded; and beside
+these, one for each call to the exchange."""
 
 
 GARBAGE_LOOK: Final = 25_000
@@ -75,6 +81,8 @@ async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool
         async with open_desk(settings, in_memory=in_memory, last_wait=stop.last_wait) as opened:
             if stop.asked.is_set():
                 return
+            refusals = Refusals()
+            limit = _connection_limit(settings)
             app = create_app(
                 opened.desk,
                 drill=opened.drill,
@@ -82,10 +90,27 @@ async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool
                 metrics=opened.metrics,
                 allowed_hosts=settings.parallax_allowed_hosts,
                 allowed_origins=settings.parallax_allowed_origins,
+                refusals=refusals,
+                max_streams=min(MAX_STREAMS, limit // 2),
             )
-            server = Server(app, ready=lambda: announce(opened, in_memory=in_memory))
+            server = HttpServer(
+                app,
+                limit=limit,
+                refusals=refusals,
+                ready=lambda: announce(opened, in_memory=in_memory),
+                drain_seconds=ANSWER_SECONDS,
+                backlog=BACKLOG,
+                headers=HEADERS,
+            )
             stop.tell(opened.desk, server)
             await server.serve(sockets=[listening])
+
+
+def _connection_limit(settings: Settings) -> int:
+    """How many connections leave enough open files for the desk's own, its calls, and a sandbox in the same process."""
+    files = raise_file_limit()
+    kept = OWN_FILES + settings.parallax_calls_at_once
+    return connections_within(files, kept + files // FILE_SHARE if settings.sandbox else kept)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -151,13 +176,13 @@ class Stop:
         self.hastened = asyncio.Event()
         self._deadline = 0.0
         self._desk: Desk | None = None
-        self._server: Server | None = None
+        self._server: HttpServer | None = None
 
     def on_signals(self) -> AbstractContextManager[None]:
         """Listen to SIGINT and SIGTERM while in this context."""
         return _Listening(self._signalled)
 
-    def tell(self, desk: Desk, server: Server) -> None:
+    def tell(self, desk: Desk, server: HttpServer) -> None:
         """Who is to hear of it."""
         self._desk, self._server = desk, server
 
@@ -199,33 +224,3 @@ class _Listening:
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server without its signal handling, which says when it answers."""
-
-    def __init__(self, app: ASGIApp, *, ready: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                log_level=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=ANSWER_SECONDS,
-                backlog=BACKLOG,
-            )
-        )
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
-        await super().startup(sockets)
-        self._ready()
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Nothing: `Stop` listens to signals, from before the desk starts until after it has stopped."""
-        return nullcontext()

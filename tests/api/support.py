@@ -24,7 +24,10 @@ from parallax.venues.budget import Limits
 from parallax.venues.exchange_api import ExchangeApi
 from parallax.venues.gateway import Gateway, GatewaySettings
 from parallax.venues.http import Answer, Head, Transport
-from parallax.web.api import Api, create_api
+from parallax.web.api import create_api
+from parallax.web.api.app import refuse
+from parallax.web.security import Security
+from parallax.web.streams import Streams
 
 KEY = "test-key"
 HOST = "localhost:4000"
@@ -238,7 +241,9 @@ class World:
         )
         await self.desk.start()
         self._opened.append(self.desk)
-        self.api: Api = create_api(self.desk, **self.options)
+        self.streams = Streams()
+        self.calls = create_api(self.desk, streams=self.streams)
+        self.api = Security(self.calls, refuse=refuse, **self.options)
         self.client = Client(self.api)
         for what in ("users", "quotes"):
             await self.desk.refresh(what)

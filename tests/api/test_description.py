@@ -16,8 +16,8 @@ from parallax.web.api import models, openapi
 from parallax.web.api.errors import API_PROBLEMS, RETRYABLE, every_problem
 from parallax.web.api.openapi import RETRYABLE_CODES, document
 from parallax.web.api.operations import OPERATIONS
-from parallax.web.guard import POLICY
 from parallax.web.problems import PROBLEMS
+from parallax.web.security import POLICY
 from tests.api.support import World
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "api.md"

@@ -132,7 +132,7 @@ async def test_a_list_has_a_length_as_simple_clients_need_it(world: World) -> No
     ],
 )
 async def test_what_is_not_there_is_a_404_problem(world: World, path: str) -> None:
-    assert world.api.serves(world.client.scope("GET", path)), "the pages have nothing to do with it"
+    assert world.calls.serves(world.client.scope("GET", path)), "the pages have nothing to do with it"
     got = await world.call("GET", path)
     assert got.status == 404
     assert got.headers["content-type"] == "application/problem+json"

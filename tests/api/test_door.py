@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from parallax.web.api.wire import MAX_BODY
+from parallax.web.security import MAX_BODY
 from tests.api.support import HOST, USER, Got, World
 
 SITE = "https://desk.example"
@@ -64,7 +64,7 @@ async def test_our_own_pages_and_programs_may_call(world: World) -> None:
 
 
 async def test_sites_that_the_operator_names_may_call_from_a_browser() -> None:
-    world = World(options={"allowed_origins": [SITE], "hosts": ["desk.internal"]})
+    world = World(options={"origins": [SITE], "hosts": ["desk.internal"]})
     await world.open()
     got = await world.call("POST", "/api/quotes", origin=SITE, host="desk.internal:4000")
     assert got.status == 201
@@ -77,7 +77,7 @@ async def test_sites_that_the_operator_names_may_call_from_a_browser() -> None:
     refused = await world.call(
         "OPTIONS", "/api/orders", origin="https://evil.example", access_control_request_method="POST"
     )
-    assert (refused.status, "access-control-allow-origin" in refused.headers) == (405, False)
+    assert (refused.status, "access-control-allow-origin" in refused.headers) == (403, False)
     await world.close()
 
 

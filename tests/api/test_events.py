@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from parallax.domain.facts import FACT_TYPES
 from parallax.ports.codec import chained, decode, encode
@@ -140,21 +141,9 @@ async def test_a_slow_reader_is_cut_off_and_resumes_where_it_was(
         await slow.until(lambda: slow.finished)
         assert "cut off" in slow.text
         async with world.client.events(headers={"Last-Event-ID": str(slow.last_id)}) as again:
-            await again.until(lambda: again.last_id == world.desk.position)
+            await again.until(lambda: "id: " in again.text and again.last_id == world.desk.position)
         positions = [position for position, _, _ in (*slow.events, *again.events)]
         assert positions == [position for position, _, _ in quick.events]
-
-
-async def test_a_reader_that_takes_nothing_is_let_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("SEND_PATIENCE", 0.05), ("STUCK_CHECK", 0.01), ("HEARTBEAT", 0.03)):
-        monkeypatch.setattr(events, name, value)
-    async with world.client.events() as reader:
-        await reader.until(lambda: "id: " in reader.text)
-        reader.hold()
-        await world.quote()
-        async with asyncio.timeout(5):
-            await reader.ended.wait()
-        assert not reader.finished
 
 
 async def test_streams_end_at_once_when_the_desk_stops(world: World) -> None:
@@ -204,12 +193,38 @@ async def test_a_position_that_was_never_reached_is_told_and_not_waited_for(worl
     assert (got.status, got.json["code"]) == (404, "position_unknown")
 
 
-async def test_readers_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MAX_READERS", 1)
-    async with world.client.events() as reader:
-        await reader.until(lambda: "id: " in reader.text)
-        got = await world.call("GET", "/api/events")
-        assert (got.status, got.json["code"]) == (503, "too_many_readers")
+async def test_a_reader_gets_the_place_of_the_oldest_when_all_are_taken(world: World) -> None:
+    world.streams.limit = 1
+    async with world.client.events() as oldest:
+        await oldest.until(lambda: "id: " in oldest.text)
+        async with world.client.events() as reader:
+            await reader.until(lambda: "id: " in reader.text)
+            async with asyncio.timeout(5):
+                await oldest.ended.wait()
+            assert (reader.status, len(world.streams)) == (200, 1)
+
+
+async def test_a_reader_who_catches_up_is_made_no_more_than_it_takes(world: World) -> None:
+    await _quotes(world, 40)
+    await world.desk.refresh("quotes")
+    made = world.desk.position
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message.get("body"):
+            await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    task = asyncio.create_task(world.api(world.client.scope("GET", "/api/events?after=0"), receive, send))
+    await asyncio.sleep(0.05)
+    assert made > 40
+    assert sum(len(message.get("body", b"")) for message in sent) < 2 * events.MAX_PIECE
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_the_description_knows_every_fact() -> None:

@@ -156,7 +156,7 @@ async def test_a_page_of_another_site_cannot_send_the_key(world: World) -> None:
         access_control_request_method="POST",
         access_control_request_headers="x-api-key",
     )
-    assert asked.status == 405
+    assert asked.status == 403
     assert "access-control-allow-origin" not in asked.headers
 
 

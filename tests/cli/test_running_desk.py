@@ -108,33 +108,6 @@ def test_an_order_without_an_answer_is_status_4_and_found_with_wait(shell: Shell
     assert shell("order", found[1], "--json").status in (0, 4)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "orders --status nonsense",
-        "orders --status pending,",
-        "orders --limit 0",
-        "quotes --status pending",
-        "quotes --limit -1",
-        "watch --after -1",
-        "order QUOTE USER",
-        "order no/id USER 1",
-        "order QUOTE USER 1 --wait --timeout -1",
-        "order QUOTE USER 1 --wait --timeout nan",
-        "orders --url nonsense",
-    ],
-)
-def test_an_argument_to_mend_is_status_two_and_places_nothing(
-    shell: Shell, served: Running, arguments: str
-) -> None:
-    quote = new_quote(shell)
-    words = {"QUOTE": quote, "USER": USER}
-    ran = shell(*[words.get(word, word) for word in arguments.split()])
-    assert ran.status == 2
-    assert ran.one_line
-    assert json.loads(shell("quote", quote, "--json").out)["status"] == "active"
-
-
 def test_the_quote_of_an_order_without_an_answer_says_do_not_order_again(
     shell: Shell, served: Running
 ) -> None:

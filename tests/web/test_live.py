@@ -9,7 +9,7 @@ import pytest
 from parallax.desk import feed
 from parallax.domain.facts import QuoteIssued
 from parallax.ports.venue import VenueHealth, VenueStatus
-from parallax.web import live, views
+from parallax.web import views
 from parallax.web.live import BEAT
 from tests.desk.scripted import ONE, START, TWO
 from tests.web.conftest import Browser, Play
@@ -201,19 +201,21 @@ def test_a_reader_who_leaves_is_forgotten(surf: Play) -> None:
     async def scenario(browser: Browser) -> None:
         async with browser.stream("users", after="") as stream:
             await stream.next()
-            assert (browser.desk.feed.listeners, browser.app.state.streams.open) == (1, 1)
-        assert (browser.desk.feed.listeners, browser.app.state.streams.open) == (0, 0)
+            assert (browser.desk.feed.listeners, len(browser.app.state.shared.streams)) == (1, 1)
+        assert (browser.desk.feed.listeners, len(browser.app.state.shared.streams)) == (0, 0)
 
     surf(scenario)
 
 
-def test_streams_are_bounded(surf: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "MAX_STREAMS", 1)
-
+def test_a_page_gets_the_place_of_the_oldest_stream_when_all_are_taken(surf: Play) -> None:
     async def scenario(browser: Browser) -> None:
-        async with browser.stream("users", after="") as stream:
-            await stream.next()
-            assert (await browser.get("/live?page=users")).status_code == 503
+        streams = browser.app.state.shared.streams
+        streams.limit = 1
+        async with browser.stream("users", after="") as oldest:
+            await oldest.next()
+            async with browser.stream("users", after="") as stream:
+                await stream.next()
+                assert len(streams) == 1
 
     surf(scenario)
 

@@ -69,8 +69,6 @@ def order(
     """
     if (user is None) != (amount is None):
         raise fail("an order wants QUOTE USER AMOUNT; an order's id alone looks at it")
-    if not timeout >= 0:
-        raise fail("--timeout is a number of seconds: 0 or more")
     with running_desk(url) as desk:
         if user is None or amount is None:
             found = desk.order(quote)

@@ -16,6 +16,7 @@ from functools import partial
 from hmac import compare_digest
 from typing import Any, Final
 
+from parallax.http_server import CLOSE
 from parallax.sandbox import control
 from parallax.sandbox.call import (
     Answer,
@@ -42,9 +43,6 @@ MAX_BODY_BYTES: Final = 65_536
 
 TRICKLE_PIECES: Final = 20
 """Most pieces a slow answer is sent in."""
-
-CLOSE_EXTENSION: Final = "parallax.sandbox.close"
-"""ASGI scope extension by which the server lets the application close the connection: see `serving`."""
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -114,7 +112,7 @@ class SandboxApp:
             stats.answered(kind, answer.status)
         except ConnectionDropped:
             stats.answered(kind, DROPPED)
-            close = scope.get("extensions", {}).get(CLOSE_EXTENSION)
+            close = scope.get("extensions", {}).get(CLOSE)
             if close is None:
                 raise
             close()

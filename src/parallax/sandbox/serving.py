@@ -6,14 +6,12 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
+from contextlib import asynccontextmanager, closing
 from random import SystemRandom
-from typing import Any, Final, cast
+from typing import Final
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from parallax.sandbox.app import BASE_PATH, CLOSE_EXTENSION, SandboxApp
+from parallax.http_server import HttpServer, Refusals, connections_within, raise_file_limit
+from parallax.sandbox.app import BASE_PATH, SandboxApp
 
 FREE_PORTS: Final = range(20_000, 32_768)
 """Where a free port is looked for: below what systems hand out to outgoing connections, so that none is in
@@ -27,6 +25,9 @@ SHUTDOWN_SECONDS: Final = 1
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
+
+FILE_SHARE: Final = 4
+"""Connections take at most one in so many of the files that the process may open: a desk may run beside it."""
 
 
 def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -62,10 +63,11 @@ async def running_sandbox(
     """
     with closing(sock or bind(host, port)) as listening:
         app.exchange.warm()  # not during the first call, which would hold up the desk in the same loop
-        server = _Server(app)
+        ready = asyncio.Event()
+        server = _Server(app, ready.set)
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="sandbox exchange")
         try:
-            started = asyncio.create_task(server.ready.wait())
+            started = asyncio.create_task(ready.wait())
             await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
             if serving.done():
@@ -122,48 +124,21 @@ def _listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, by which the application can also close the connection; it logs no calls."""
+class _Server(HttpServer):
+    """The HTTP server of the exchange, which drops held-up calls when it stops."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Here and not in the configuration, which would silence the desk's log in the same process too.
-        self.access_log = False
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        # close() and not abort(): what was sent of a cut-off answer must still leave.
-        cast("dict[str, Any]", self.scope)["extensions"] = {CLOSE_EXTENSION: self.transport.close}
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handling, which says when it is ready and drops held-up calls."""
-
-    def __init__(self, app: SandboxApp) -> None:
+    def __init__(self, app: SandboxApp, ready: Callable[[], None]) -> None:
         super().__init__(
-            uvicorn.Config(
-                cast("Any", app),
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level=None,
-                date_header=False,  # the exchange has its own clock, which may be off
-                server_header=False,
-                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-                backlog=BACKLOG,
-            )
+            app,
+            limit=connections_within(raise_file_limit() // FILE_SHARE),
+            refusals=Refusals(),
+            ready=ready,
+            drain_seconds=SHUTDOWN_SECONDS,
+            backlog=BACKLOG,
+            date_header=False,  # the exchange has its own clock, which may be off
         )
-        self.ready = asyncio.Event()
         self._app = app
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.restart()
         await super().shutdown(sockets)
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return nullcontext()

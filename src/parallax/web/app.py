@@ -15,31 +15,47 @@ from starlette.types import Message, Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError, NotFound
+from parallax.http_server import Refusals
 from parallax.web import live, trouble
 from parallax.web.api import Api, create_api
-from parallax.web.guard import BodyTooLarge, Guard
+from parallax.web.api.app import refuse as refuse_in_json
+from parallax.web.api.errors import API_PROBLEMS
 from parallax.web.metrics import metrics_router
 from parallax.web.pages import exchange, operations, order, orders, ticket, users
 from parallax.web.ports import Drill, OperationsView
+from parallax.web.security import Security
 from parallax.web.site import Site, TheSite
+from parallax.web.streams import MAX_STREAMS, Streams
 
 PAGES: Final = (users.router, exchange.router, ticket.router, orders.router, order.router, operations.router)
 """The pages' routers. The JSON API stands in `parallax.web.api`, beside them."""
 
 
 class Application(FastAPI):
-    """The pages' framework, and beside it the API, which has a door of its own and passes through none of it."""
+    """The pages' framework and beside it the API, which passes through none of it; `Security` stands before both."""
 
-    api: Api | None = None
+    api: Api
+    security: Security
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a call to whom it belongs."""
+        """Serve one call."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _head_only(send)
-        if self.api is not None and self.api.serves(scope):
+        await self.security(scope, receive, send)
+
+    async def hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a call that was let in to whom it belongs."""
+        if self.api.serves(scope):
             await self.api(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, code: str, words: str) -> None:
+        """Answer a call that is turned away, in the words of whom it was for."""
+        if self.api.serves(scope):
+            await refuse_in_json(scope, receive, send, code, words)
+        else:
+            await PlainTextResponse(words, API_PROBLEMS[code].status)(scope, receive, send)
 
 
 def _head_only(send: Send) -> Send:
@@ -65,23 +81,28 @@ def create_app(
     metrics: CollectorRegistry | None = None,
     allowed_hosts: Iterable[str] = (),
     allowed_origins: Iterable[str] = (),
+    refusals: Refusals | None = None,
+    max_streams: int = MAX_STREAMS,
 ) -> Application:
     """The application over `desk`, which whoever calls this starts and stops.
 
     `drill` is the sandbox's faults, where there is a sandbox; `operations` what the venue's adapter knows of its
     calls. With `metrics`, what is in that registry and the desk's own figures are at `/metrics`. `allowed_hosts`
     are names by which the desk may be asked for besides those of this machine, `allowed_origins` sites like
-    "https://desk.example" whose pages may call the API.
+    "https://desk.example" whose pages may call the API. `refusals` counts what is turned away; `max_streams` may be
+    open at one time.
     """
     app = Application(title="Parallax", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = Site(desk, drill, operations)
-    app.state.streams = live.Streams()
-    hosts = tuple(allowed_hosts)
-    app.add_middleware(Guard, hosts=hosts)
-    app.api = create_api(desk, site=app.state.site, hosts=hosts, allowed_origins=allowed_origins)
+    refusals = refusals or Refusals()
+    streams = Streams(max_streams, refusals)
+    app.state.shared = live.Shared(streams)
+    app.api = create_api(desk, site=app.state.site, streams=streams)
+    app.security = Security(
+        app.hand_on, refuse=app.refuse, hosts=allowed_hosts, origins=allowed_origins, refusals=refusals
+    )
     app.add_exception_handler(DeskError, trouble.desk_error)
     app.add_exception_handler(HTTPException, trouble.http_error)
-    app.add_exception_handler(BodyTooLarge, trouble.too_large)
     for router in (*PAGES, live.router):
         app.include_router(router)
     if metrics is not None:

@@ -28,6 +28,7 @@ from parallax.domain.state import Change
 from parallax.ports.journal import Recorded
 from parallax.web import format as shown
 from parallax.web.site import Site, TheSite
+from parallax.web.streams import Streams
 from parallax.web.topics import Topic, of_frame, topic_of
 
 BEAT: Final = 2.0
@@ -38,20 +39,17 @@ GATHER: Final = 0.008
 """Seconds in which what happens is gathered, so that an order that is claimed, sent and accepted in one breath is
 told once: telling two hundred viewers takes longer than this."""
 
-MAX_STREAMS: Final = 2_000
-"""Streams open at one time; each costs a connection and some 30 KB."""
-
 MAX_SHARED: Final = 2_000
 """Rendered fragments kept for sharing: each is wanted by every viewer within a moment, and then never again."""
 
 router = APIRouter(include_in_schema=False)
 
 
-class Streams:
-    """How many streams are `open`, and what they share."""
+class Shared:
+    """What open streams share."""
 
-    def __init__(self) -> None:
-        self.open = 0
+    def __init__(self, streams: Streams) -> None:
+        self.streams = streams
         self._shared: dict[tuple[str, int], asyncio.Future[bytes]] = {}
         self._gathering: asyncio.Event | None = None
 
@@ -92,21 +90,23 @@ class Streams:
 @router.get("/live")
 async def live(request: Request, site: TheSite) -> Response:
     """The stream of one page, or with `wait=0` only what was missed."""
-    streams: Streams = request.app.state.streams
+    shared: Shared = request.app.state.shared
     query = request.query_params
     user, order = query.get("user", ""), query.get("order", "")
     if not all(is_identifier(given) for given in (user, order) if given):
         raise NotFound("page", query.get("page", ""))
     topic = topic_of(query.get("page", ""), user, order)
-    if site.desk.status.stopping or streams.open >= MAX_STREAMS:
+    if site.desk.status.stopping:
         return PlainTextResponse("No more streams now.", HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"})
     after = request.headers.get("last-event-id") or query.get("after", "")
     wait = query.get("wait") != "0"
-    return EventStream(streams, _messages(site, streams, topic, after, query.get("frame", ""), wait=wait))
+    return EventStream(
+        shared.streams, _messages(site, shared, topic, after, query.get("frame", ""), wait=wait)
+    )
 
 
 async def _messages(
-    site: Site, streams: Streams, topic: Topic, after: str, frame: str, *, wait: bool
+    site: Site, shared: Shared, topic: Topic, after: str, frame: str, *, wait: bool
 ) -> AsyncGenerator[bytes]:
     desk = site.desk
     with desk.feed.subscribe(topic.wanted, newest_of_entity) as news:
@@ -116,7 +116,7 @@ async def _messages(
             yield _message("refresh", "", site.at())
         else:
             for record in missed:
-                yield await streams.message(site, topic, record)
+                yield await shared.message(site, topic, record)
         while True:
             if (current := site.frame()).digest != frame:
                 frame = current.digest
@@ -131,9 +131,9 @@ async def _messages(
                         await news.wait()
                 except TimeoutError:
                     break
-                await streams.gathered()
+                await shared.gathered()
                 taken = news.take()
-                told = [await streams.message(site, topic, record) for record in taken.records]
+                told = [await shared.message(site, topic, record) for record in taken.records]
                 yield b"".join(told)
                 look_at_frame = bool(taken.signals) or any(_tells_of_frame(each) for each in taken.records)
 
@@ -182,18 +182,9 @@ class EventStream(Response):
         self._streams = streams
         self._messages = messages
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        self._streams.open += 1
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_left(receive))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._streams.open -= 1
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+        await self._streams.run(scope, receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._messages) as messages:
@@ -203,8 +194,3 @@ class EventStream(Response):
                         continue  # it concerned the frame alone
                     await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

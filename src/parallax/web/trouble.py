@@ -6,10 +6,9 @@ from http import HTTPStatus
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from parallax.domain.errors import DeskError, DeskStopping, JournalFailed, NotFound, VenueUnavailable
-from parallax.web.guard import MAX_BODY
 from parallax.web.problems import problem_of, retry_after
 from parallax.web.site import Site, fragments, partial, wants_fragments
 
@@ -53,13 +52,6 @@ async def http_error(request: Request, error: Exception) -> Response:
         "again": False,
     }
     return site.page("trouble.html", fields, error.status_code, error.headers)
-
-
-async def too_large(_request: Request, _error: Exception) -> Response:
-    """A body beyond the bound."""
-    return PlainTextResponse(
-        f"A request may carry at most {MAX_BODY} bytes.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    )
 
 
 def notice(site: Site, title: str, words: str, *, status: int) -> Response:

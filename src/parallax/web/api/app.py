@@ -1,4 +1,4 @@
-"""The JSON API as one small ASGI application: door → route → handler → answer, with every error a problem.
+"""The JSON API as one small ASGI application: route → handler → answer, with every error a problem.
 
 It stands beside the pages' framework and not inside: an answer from memory costs a tenth of a millisecond, and the
 framework's way would cost several. What each call takes and gives is in `operations.py`, from which the routes and
@@ -15,11 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from parallax.desk.desk import Desk
 from parallax.domain.errors import DeskError
-from parallax.ports.time_limit import TimeLimit
-from parallax.web.api import openapi
+from parallax.web.api import dialect, openapi
 from parallax.web.api.dialect import Dialect
 from parallax.web.api.docs import Documentation
-from parallax.web.api.door import ALWAYS, Door
 from parallax.web.api.errors import ApiError, problem_body, told
 from parallax.web.api.events import Events
 from parallax.web.api.idempotency import Once
@@ -27,8 +25,9 @@ from parallax.web.api.operations import OPERATIONS
 from parallax.web.api.orders import Orders
 from parallax.web.api.overview import Overview
 from parallax.web.api.quotes import Quotes
-from parallax.web.api.wire import BODY_SECONDS, PROBLEM, Answer, ClientGone, Headers, Reply, Request, encode
+from parallax.web.api.wire import CLOSING, PROBLEM, Answer, ClientGone, Headers, Reply, Request, encode
 from parallax.web.site import Site
+from parallax.web.streams import Streams
 
 ROOT: Final = "/api"
 """Where the API lives."""
@@ -45,13 +44,12 @@ class Api:
         self,
         desk: Desk,
         site: Site | None,
-        hosts: Iterable[str],
-        allowed_origins: Iterable[str],
+        streams: Streams,
     ) -> None:
         once = Once(desk, refused)
         quotes, orders = Quotes(desk, once), Orders(desk, once)
         overview = Overview(desk, site.operations if site else None)
-        events = Events(desk)
+        events = Events(desk, streams)
         documentation = Documentation(desk, site)
         handlers: dict[str, Handler] = {
             "listUsers": quotes.users,
@@ -69,9 +67,7 @@ class Api:
             "getDescription": openapi.serve,
             "readDocumentation": documentation.serve,
         }
-        self._patience = TimeLimit(BODY_SECONDS)
-        self._door = Door(hosts, allowed_origins)
-        self._dialect = Dialect(desk, self._door, orders, quotes)
+        self._dialect = Dialect(desk, orders, quotes)
         self._routes = _Routes(
             [
                 *((one.method, one.path, handlers[one.name]) for one in OPERATIONS),
@@ -84,20 +80,15 @@ class Api:
         if scope["type"] != "http":
             return False
         path: str = scope["path"]
-        return path.startswith(_BELOW) or path == ROOT or self._dialect.serves(scope)
+        return path.startswith(_BELOW) or path == ROOT or dialect.serves(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call. What goes wrong once an answer has begun ends its connection; everything else is answered."""
-        if scope["type"] != "http":
-            await _turn_away(scope, send)
-            return
-        if self._dialect.serves(scope):
+        if dialect.serves(scope):
             await self._dialect(scope, receive, send)
             return
-        request = Request.of(scope, receive, ROOT, self._patience)
-        extra = ALWAYS
+        request = Request.of(scope, receive, ROOT)
         try:
-            extra = self._door.check(request)
             reply = await self._routed(request)
         except (DeskError, ApiError) as error:
             reply = refused(error)
@@ -108,15 +99,13 @@ class Api:
             reply = refused(
                 ApiError("internal", "The desk made a mistake; it is in the log. Look before you repeat.")
             )
-        await reply.deliver(send, extra)
+        await reply.deliver(send)
 
     async def _routed(self, request: Request) -> Reply:
         handlers, request.target = self._routes.find(request.path)
         handler = handlers.get(request.method)
         if handler is not None:
             return await handler(request)
-        if request.method == "OPTIONS" and (answer := self._door.preflight(request, handlers)) is not None:
-            return answer
         allowed = ", ".join(sorted(handlers))
         raise ApiError(
             "method_not_allowed",
@@ -158,15 +147,20 @@ def create_api(
     desk: Desk,
     *,
     site: Site | None = None,
-    hosts: Iterable[str] = (),
-    allowed_origins: Iterable[str] = (),
+    streams: Streams | None = None,
 ) -> Api:
-    """The JSON API and event stream of a desk, to be served at `/api`.
+    """The JSON API and event stream of a desk, to be served at `/api`; on a socket, behind `Security`.
 
-    `site` gives the documentation the look of the pages. `hosts` are names that the desk answers to besides the
-    machine's own, `allowed_origins` the sites whose pages may call it from a browser; without any, none may.
+    `site` gives the documentation the look of the pages; `streams` are shared with theirs.
     """
-    return Api(desk, site, hosts, allowed_origins)
+    return Api(desk, site, Streams() if streams is None else streams)
+
+
+async def refuse(scope: Scope, _receive: Receive, send: Send, code: str, words: str) -> None:
+    """Answer a call that is turned away before the API sees it, for `Security`."""
+    error = ApiError(code, words, headers=CLOSING if code == "body_too_large" else ())
+    answer = dialect.refused(error) if dialect.serves(scope) else refused(error)
+    await answer.deliver(send)
 
 
 def refused(error: DeskError | ApiError) -> Answer:
@@ -178,8 +172,3 @@ def refused(error: DeskError | ApiError) -> Answer:
     body = problem_body(problem, error.code, error.words, ROOT, errors, wait, beside)
     lasts = wait is None and problem.status < 500
     return Answer(int(problem.status), encode(body), headers, PROBLEM, lasts)
-
-
-async def _turn_away(scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1000})

@@ -29,15 +29,13 @@ from parallax.domain.identity import OrderId, UserId, is_identifier
 from parallax.domain.money import parse_amount
 from parallax.domain.transitions import OrderState
 from parallax.ports.journal import MAX_PAGE, OrderQuery
-from parallax.ports.time_limit import TimeLimit
-from parallax.web.api.door import ALWAYS, Door
 from parallax.web.api.errors import ApiError, told
 from parallax.web.api.lists import MAX_WHOLE_LIST, SLICE
 from parallax.web.api.models import NOT_AT_THE_EXCHANGE, User, user
 from parallax.web.api.orders import Orders, read_order
 from parallax.web.api.paging import Fetch, Row, Wanted, page
 from parallax.web.api.quotes import Quotes
-from parallax.web.api.wire import BODY_SECONDS, Answer, ClientGone, Headers, Request, encode, enveloped, rows
+from parallax.web.api.wire import Answer, ClientGone, Headers, Request, encode, enveloped, rows
 
 ROOT: Final = "/exchange/api"
 """The base URL of programs written for the exchange: it ends as the exchange's own does."""
@@ -100,15 +98,18 @@ def order_row(one: entities.Order) -> Order:
     return Order(one.id, STATUS[one.state], one.quote_id, one.user_id, one.amount.wire)
 
 
+def serves(scope: Scope) -> bool:
+    """Whether a call is for the dialect."""
+    return scope["type"] == "http" and f"{scope['path']}/".startswith(f"{ROOT}/")
+
+
 class Dialect:
     """The six calls of the exchange, over one desk."""
 
-    def __init__(self, desk: Desk, door: Door, orders: Orders, quotes: Quotes) -> None:
+    def __init__(self, desk: Desk, orders: Orders, quotes: Quotes) -> None:
         self._desk = desk
-        self._door = door
         self._orders = orders
         self._quotes = quotes
-        self._patience = TimeLimit(BODY_SECONDS)
         self._lists = asyncio.Semaphore(MAX_LISTS_AT_ONCE)
         self._calls: dict[tuple[str, ...], dict[str, Handler]] = {
             ("users",): {"GET": self._users},
@@ -118,16 +119,10 @@ class Dialect:
             ("users", "*", "orders"): {"GET": self._orders_of},
         }
 
-    def serves(self, scope: Scope) -> bool:
-        """Whether a call is for the dialect."""
-        return scope["type"] == "http" and f"{scope['path']}/".startswith(f"{ROOT}/")
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
-        request = Request.of(scope, receive, ROOT, self._patience)
-        extra = ALWAYS
+        request = Request.of(scope, receive, ROOT)
         try:
-            extra = self._door.check(request, keyed=True)
             answer = await self._routed(request)
         except (DeskError, ApiError) as error:
             answer = refused(error)
@@ -140,7 +135,7 @@ class Dialect:
             answer = refused(
                 ApiError("internal", "The desk made a mistake. Look at the orders before you repeat.")
             )
-        await answer.deliver(send, extra)
+        await answer.deliver(send)
 
     async def _routed(self, request: Request) -> Answer:
         # Base URLs are set with and without a slash at their end, and paths are joined to them.
@@ -151,8 +146,6 @@ class Dialect:
         if methods is None:
             raise ApiError("no_such_call", "There is no such call; the desk's own API is at /api/docs.")
         handler = methods.get(request.method)
-        if request.method == "OPTIONS" and (preflight := self._door.preflight(request, methods)) is not None:
-            return preflight
         if handler is None:
             allowed = ", ".join(sorted(methods))
             raise ApiError(

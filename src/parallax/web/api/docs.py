@@ -13,12 +13,10 @@ from jinja2 import ChoiceLoader, FunctionLoader
 
 from parallax.desk.desk import Desk
 from parallax.web.api import openapi
-from parallax.web.api.door import ALWAYS
 from parallax.web.api.errors import every_problem
 from parallax.web.api.openapi import RETRYABLE_CODES
 from parallax.web.api.operations import OPERATIONS, Operation, Parameter
 from parallax.web.api.wire import Answer, Reply, Request
-from parallax.web.guard import HEADERS
 from parallax.web.site import Site
 
 TEMPLATE: Final = "api_docs.html"
@@ -60,10 +58,7 @@ class Documentation:
             "section": "api",
         }
         page = self._on_our_shelf().page(TEMPLATE, fields)
-        always = {name for name, _ in ALWAYS}
-        headers = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
-        headers = tuple(header for header in headers if header[0] not in always)
-        return Answer(200, bytes(page.body), headers, b"text/html; charset=utf-8")
+        return Answer(200, bytes(page.body), (), b"text/html; charset=utf-8")
 
     async def serve_style(self, _: Request) -> Reply:
         """The page's own style sheet, beside that of all pages."""

@@ -43,14 +43,11 @@ API_PROBLEMS: Final[dict[str, Problem]] = {
     "order_not_placed": Problem(HTTPStatus.CONFLICT, "The order never reached the exchange"),
     "order_withdrawn": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The order was not sent"),
     "desk_turned_away": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The exchange turned the desk away"),
-    "too_many_readers": Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many event streams are open"),
     "internal": Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The desk made a mistake"),
 }
 """Code → how it is answered, for what the desk itself does not know of."""
 
-RETRYABLE: Final = frozenset(
-    {"body_late", "idempotency_key_in_use", "order_withdrawn", "desk_turned_away", "too_many_readers"}
-)
+RETRYABLE: Final = frozenset({"body_late", "idempotency_key_in_use", "order_withdrawn", "desk_turned_away"})
 """Of those, the ones that may succeed later without being changed."""
 
 PROBLEM_PAGE: Final = "docs#problem-"

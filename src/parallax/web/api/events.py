@@ -2,9 +2,9 @@
 
 A reader is first brought up to date (from the journal, page by page, then from the feed's memory) and then follows a
 channel: the newest pieces for everyone with the same filter, in a ring that all of them read at their own pace. One
-that falls behind the ring, or takes nothing for a while, is cut off, and resumes from its last position like one that
-lost its connection. A fact is put into its written form once, and a piece is joined once, whoever reads it: a thousand
-readers cost a thousand writes to sockets and little else.
+that falls behind the ring is cut off, and resumes from its last position like one that lost its connection; one that
+takes nothing at all is cut off by the server. A fact is put into its written form once, and a piece is joined once,
+whoever reads it: a thousand readers cost a thousand writes to sockets and little else.
 """
 
 from __future__ import annotations
@@ -16,32 +16,39 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 
 from parallax.desk.desk import Desk
-from parallax.desk.feed import MAX_REPLAY, Feed, FeedClosed, SubscriberTooSlow, every_record
+from parallax.desk.feed import Feed, FeedClosed, SubscriberTooSlow, every_record
 from parallax.domain.errors import DeskStopping, NotFound
 from parallax.domain.facts import FACT_TYPES, Fact, OrderFact
 from parallax.domain.identity import OrderId, UserId, is_identifier
 from parallax.domain.state import Change
 from parallax.ports.codec import encode
-from parallax.ports.journal import MAX_PAGE, Recorded
+from parallax.ports.journal import Recorded
 from parallax.web.api.errors import ApiError
 from parallax.web.api.paging import choice, flag, invalid, whole
-from parallax.web.api.wire import Headers, Reply, Request
+from parallax.web.api.wire import Reply, Request
+from parallax.web.streams import Streams
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a reader is told that the stream is alive, and how far it has come."""
 
-SEND_PATIENCE: Final = 20.0
-"""Seconds that one piece may take to leave: a reader that takes nothing for so long is cut off."""
-
-STUCK_CHECK: Final = 5.0
-"""Seconds between two looks for such readers."""
-
 MAX_BEHIND: Final = 1_000
-"""Facts that a reader may be behind the newest, about 0.4 MB (14 where all are long lists of quotes): a channel holds
-them once for all of its readers."""
+"""Facts that a reader may be behind the newest, about 0.4 MB: a channel holds them once for all of its readers."""
+
+MAX_RINGS: Final = 33_554_432
+"""Bytes that all channels hold together: a fact may be a list of quotes of 14 KB. Beyond it readers may be less far
+behind."""
+
+MAX_PIECE: Final = 65_536
+"""Bytes that are made at once for a reader who catches up, unless one fact is longer."""
+
+CATCH_UP_PAGE: Final = 250
+"""Facts that are read from the journal at once for a reader who catches up, at most."""
+
+CATCH_UPS: Final = 2
+"""Readers for whom the journal is read at the same time; the others take turns with them."""
 
 MAX_BURST: Final = 20_000
 """Facts that may become durable in one moment: ten full commits of the journal."""
@@ -49,11 +56,12 @@ MAX_BURST: Final = 20_000
 RECONNECT: Final = 2_000
 """Milliseconds that a reader should wait before it connects again."""
 
-MAX_READERS: Final = 4_096
-"""Event streams open at one time; each holds a connection and some 20 KB."""
+MAX_FRAMES: Final = 8_388_608
+"""Bytes of facts that are kept in their written form: about as many as the feed remembers, where few are long lists
+of quotes."""
 
-MAX_FRAMES: Final = MAX_REPLAY
-"""Facts kept in their written form, about 0.4 KB each (14 for a long list of quotes): as many as the feed remembers."""
+MAX_OWNERS: Final = 1_000
+"""Orders of which a reader who catches up remembers whose they are."""
 
 MAX_POSITION: Final = 2**53 - 1
 """No journal gets there, and every language's numbers do."""
@@ -77,14 +85,16 @@ class Frames:
 
     def __init__(self) -> None:
         self._made: dict[int, bytes] = {}
+        self._size = 0
 
     def of(self, record: Recorded) -> bytes:
         """The event of a record."""
         made = self._made.get(record.position)
         if made is None:
             made = self._made[record.position] = frame(record.position, record.fact)
-            if len(self._made) > MAX_FRAMES:
-                del self._made[next(iter(self._made))]
+            self._size += len(made)
+            while self._size > MAX_FRAMES:
+                self._size -= len(self._made.pop(next(iter(self._made))))
         return made
 
 
@@ -113,23 +123,23 @@ def named_user(fact: Fact) -> UserId | None:
 class Events:
     """The call for the event stream."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, streams: Streams) -> None:
         self._desk = desk
+        self._streams = streams
         self._frames = Frames()
+        self._rings = _Rings()
         self._channels: dict[Filter, _Channel] = {}
-        self._readers = 0
+        self._catching_up = asyncio.Semaphore(CATCH_UPS)
 
     async def listen(self, request: Request) -> Reply:
         """A stream from a position on. Raises `ApiError`, `DeskStopping` or `JournalFailed`."""
         asked = request.parameters
         if self._desk.status.stopping:
             raise DeskStopping
-        if self._readers >= MAX_READERS:
-            raise ApiError("too_many_readers", f"{MAX_READERS} event streams are open already.")
         wanted = Filter(_user(asked.get("user", "")), _kinds(asked.get("kind", "")))
         follow = flag("follow", asked["follow"]) if "follow" in asked else True
         after = await self._position(asked.get("after"), request.text(b"last-event-id"))
-        return _Stream(self, request.receive, wanted, after, follow=follow)
+        return _Stream(self, self._streams, request, wanted, after, follow=follow)
 
     async def _position(self, after: str | None, last_seen: str | None) -> int:
         """Where to begin: what the reader saw last goes before what its address says, as it reconnects to the same
@@ -152,75 +162,96 @@ class Events:
     # What a stream is made of
 
     async def run(self, stream: _Stream, send: Send) -> None:
-        """Send facts until the reader leaves, the desk stops or, without `follow`, all is told."""
-        self._readers += 1
+        """Send facts until the desk stops or, without `follow`, all is told."""
         try:
             await _write(send, b"retry: %d\nid: %d\n\n" % (RECONNECT, stream.position))
-            await self._catch_up(stream, send)
-            # From here until the reader has its place in the channel there is no await: no fact falls between
-            # what has been sent, what the feed remembers and what it tells from now on.
-            behind = [
-                self._frames.of(record)
-                for record in self._desk.feed.since(stream.position) or ()
-                if stream.wanted.wants(record.change)
-            ]
+            last = await self._catch_up(stream, send)
+            # From the end of the catching-up until the reader has its place in the channel there is no await: no fact
+            # falls between what has been sent, what the feed remembers and what it tells from now on.
             # A feed that has been closed would never end a new subscription.
-            follow = stream.follow and not self._desk.status.stopping
-            channel = self._channel(stream.wanted) if follow else None
-            if channel is None:
-                await _write(send, b"".join(behind))
+            if not stream.follow or self._desk.status.stopping:
+                await _write(send, last)
                 return
+            channel = self._channel(stream.wanted)
             place = channel.enter(stream)
             try:
-                if behind:
-                    await stream.write(send, b"".join(behind))
-                await self._follow(stream, send, channel, place)
+                if last:
+                    await _write(send, last)
+                await self._follow(send, channel, place)
             finally:
                 channel.leave(stream)
         except FeedClosed:
             return
         except SubscriberTooSlow:
             await _write(send, b": cut off: too slow; resume with Last-Event-ID\n\n")
-        finally:
-            self._readers -= 1
 
-    async def _follow(self, stream: _Stream, send: Send, channel: _Channel, place: int) -> None:
+    async def _follow(self, send: Send, channel: _Channel, place: int) -> None:
         """Send what the channel holds and what comes. It runs for each fact and reader, hence in one coroutine."""
-        now = asyncio.get_running_loop().time
         while True:
             if place == channel.next:
                 await channel.news()
                 continue
             piece = channel.since(place)
             place = channel.next
-            stream.sending_since = now()
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-            stream.sending_since = 0.0
 
     def _channel(self, wanted: Filter) -> _Channel:
         channel = self._channels.get(wanted)
         if channel is None or channel.ended:
-            channel = self._channels[wanted] = _Channel(self._desk.feed, wanted, self._frames, self._close)
+            channel = self._channels[wanted] = _Channel(
+                self._desk.feed, wanted, self._frames, self._rings, self._close
+            )
         return channel
 
     def _close(self, channel: _Channel) -> None:
         if self._channels.get(channel.wanted) is channel:
             del self._channels[channel.wanted]
 
-    async def _catch_up(self, stream: _Stream, send: Send) -> None:
-        """Read the journal from the reader's position to what the feed remembers."""
+    async def _catch_up(self, stream: _Stream, send: Send) -> bytes:
+        """Send what the reader has missed, a piece at a time, so that one who takes nothing costs no more than that.
+        Returns the last piece, after which nothing is missing, without a pause after it was made."""
         owners: dict[OrderId, UserId | None] = {}
-        while not stream.gone and self._desk.feed.since(stream.position) is None:
-            page = await self._desk.facts(stream.position, MAX_PAGE)
-            if not page:
-                return
-            pieces = [
-                frame(stored.position, stored.fact)
-                for stored in page
-                if await self._wanted(stream.wanted, stored.fact, owners)
-            ]
-            stream.position = page[-1].position
-            await stream.write(send, b"".join(pieces) or _progress(stream.position))
+        while True:
+            remembered = self._desk.feed.since(stream.position)
+            if remembered is None:
+                async with self._catching_up:
+                    piece = await self._from_journal(stream, owners)
+                if piece is None:
+                    return b""
+            else:
+                piece = self._from_memory(stream, remembered)
+                if stream.position >= self._desk.feed.position:
+                    return piece
+            del remembered  # not kept while the reader takes its time
+            await _write(send, piece or _progress(stream.position))
+
+    def _from_memory(self, stream: _Stream, remembered: list[Recorded]) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        for record in remembered:
+            if stream.wanted.wants(record.change):
+                pieces.append(self._frames.of(record))
+                size += len(pieces[-1])
+            stream.position = record.position
+            if size >= MAX_PIECE:
+                break
+        return b"".join(pieces)
+
+    async def _from_journal(self, stream: _Stream, owners: dict[OrderId, UserId | None]) -> bytes | None:
+        """The next piece, or None at the journal's end."""
+        page = await self._desk.facts(stream.position, stream.page)
+        pieces: list[bytes] = []
+        size = read = 0
+        for stored in page:
+            if await self._wanted(stream.wanted, stored.fact, owners):
+                pieces.append(frame(stored.position, stored.fact))
+                size += len(pieces[-1])
+            read += 1
+            stream.position = stored.position
+            if size >= MAX_PIECE:
+                break
+        stream.page = min(2 * read, CATCH_UP_PAGE)
+        return b"".join(pieces) if page else None
 
     async def _wanted(self, wanted: Filter, fact: Fact, owners: dict[OrderId, UserId | None]) -> bool:
         if wanted.kinds and type(fact).__name__ not in wanted.kinds:
@@ -230,7 +261,7 @@ class Events:
         owner = named_user(fact)
         if owner is None and isinstance(fact, OrderFact):
             if fact.order_id not in owners:
-                if len(owners) >= MAX_PAGE:
+                if len(owners) >= MAX_OWNERS:
                     owners.clear()
                 owners[fact.order_id] = await self._owner(fact.order_id)
             owner = owners[fact.order_id]
@@ -243,22 +274,33 @@ class Events:
             return None
 
 
+class _Rings:
+    """How many bytes all channels hold."""
+
+    size = 0
+
+
 class _Channel:
     """What everyone with one filter hears: a ring of pieces, each numbered, that readers follow at their own pace."""
 
     def __init__(
-        self, feed: Feed, wanted: Filter, frames: Frames, on_end: Callable[[_Channel], None]
+        self,
+        feed: Feed,
+        wanted: Filter,
+        frames: Frames,
+        rings: _Rings,
+        on_end: Callable[[_Channel], None],
     ) -> None:
         self.wanted = wanted
         self.ended = False
         self._frames = frames
+        self._rings = rings
         self._on_end = on_end
         self._readers: set[_Stream] = set()
         self._ring: deque[tuple[int, bytes]] = deque()
         self._facts = 0
         self.next = 0
         self._more = asyncio.Event()
-        self._looked = asyncio.get_running_loop().time()
         self._subscription = feed.subscribe(wanted.wants, every_record, MAX_BURST)
         self._pump = asyncio.create_task(self._run(), name="event channel")
 
@@ -302,7 +344,6 @@ class _Channel:
                     silent = True
                 if not self._drain() and silent:
                     self._put(1, b": heartbeat\n" + _progress(self._subscription.take().position))
-                self._let_go_of_the_stuck()
         except (FeedClosed, SubscriberTooSlow):
             self._end()
 
@@ -317,81 +358,60 @@ class _Channel:
         self._ring.append((facts, piece))
         self.next += 1
         self._facts += facts
-        while self._facts > MAX_BEHIND and len(self._ring) > 1:
-            self._facts -= self._ring.popleft()[0]
+        self._rings.size += len(piece)
+        while (self._facts > MAX_BEHIND or self._rings.size > MAX_RINGS) and len(self._ring) > 1:
+            facts, oldest = self._ring.popleft()
+            self._facts -= facts
+            self._rings.size -= len(oldest)
         self._wake()
 
     def _wake(self) -> None:
         waiting, self._more = self._more, asyncio.Event()
         waiting.set()
 
-    def _let_go_of_the_stuck(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._looked < STUCK_CHECK:
-            return
-        self._looked = now
-        for reader in self._readers:
-            if reader.sending_since and now - reader.sending_since > SEND_PATIENCE:
-                reader.cut_off()
-
     def _end(self) -> None:
+        if self.ended:
+            return
         self.ended = True
+        self._rings.size -= sum(len(piece) for _, piece in self._ring)
         self._subscription.__exit__(None, None, None)
         self._on_end(self)
         self._wake()
 
 
 class _Stream:
-    """One reader: what it wants and how far it has come."""
+    """One reader: what it wants and how far it has come. `page` is how many facts are read for it at once."""
 
     def __init__(
-        self, events: Events, receive: Receive, wanted: Filter, position: int, *, follow: bool
+        self,
+        events: Events,
+        streams: Streams,
+        request: Request,
+        wanted: Filter,
+        position: int,
+        *,
+        follow: bool,
     ) -> None:
         self._events = events
-        self._receive = receive
-        self._task: asyncio.Task[None] | None = None
+        self._streams = streams
+        self._request = request
         self.wanted = wanted
         self.position = position
         self.follow = follow
-        self.gone = False
-        self.sending_since = 0.0
+        self.page = CATCH_UP_PAGE
 
-    async def deliver(self, send: Send, extra: Headers) -> None:
+    async def deliver(self, send: Send) -> None:
         """Send the stream until its end."""
         headers = [
             (b"content-type", CONTENT_TYPE),
             (b"x-accel-buffering", b"no"),  # or a proxy would hold facts back
-            *extra,
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        self._task = asyncio.current_task()
-        watch = asyncio.create_task(self._watch(), name="event stream's reader")
-        try:
-            await self._events.run(self, send)
-            await send({"type": "http.response.body", "body": b""})
-        except asyncio.CancelledError:
-            if not self.gone or self._task is None:
-                raise
-            self._task.uncancel()  # it was us: the reader has left, or was cut off
-        finally:
-            watch.cancel()
+        await self._streams.run(self._request.scope, self._request.receive, self._work(send))
 
-    async def write(self, send: Send, piece: bytes) -> None:
-        """Send a piece; the channel sees for how long that takes."""
-        self.sending_since = asyncio.get_running_loop().time()
-        await _write(send, piece)
-        self.sending_since = 0.0
-
-    def cut_off(self) -> None:
-        """End the stream where it waits; its connection is closed."""
-        self.gone = True
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.cut_off()
+    async def _work(self, send: Send) -> None:
+        await self._events.run(self, send)
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _write(send: Send, piece: bytes) -> None:

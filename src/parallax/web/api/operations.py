@@ -349,7 +349,7 @@ OPERATIONS: Final = (
             ),
             Parameter("follow", "query", "`false`: end when all is told.", FLAG, "false"),
         ),
-        ("request_invalid", "position_unknown", "too_many_readers", "desk_stopping", "journal_failed"),
+        ("request_invalid", "position_unknown", "desk_stopping", "journal_failed"),
     ),
     Operation(
         "GET",

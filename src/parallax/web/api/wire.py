@@ -15,18 +15,8 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
-from parallax.ports.time_limit import TimeLimit
 from parallax.web.api.errors import ApiError
-from parallax.web.guard import BodyTooLarge
-
-MAX_BODY: Final = 65_536
-"""Bytes of a request's body; an order is about 200."""
-
-MAX_LENGTH_DIGITS: Final = 20
-"""Digits of an announced length that are looked at: more are too large whatever they say."""
-
-BODY_SECONDS: Final = 20.0
-"""How long a body may take to arrive: one that is announced and never sent must not hold a connection for ever."""
+from parallax.web.security import LATE, TOO_LARGE, BodyLate, BodyTooLarge
 
 MAX_QUERY: Final = 4_096
 """Bytes of a query string: a cursor, two instants and every kind of fact fit several times."""
@@ -34,10 +24,13 @@ MAX_QUERY: Final = 4_096
 MAX_PARAMETERS: Final = 64
 """Parameters of one query string."""
 
-MAX_GATHERED: Final = 4_194_304
-"""Bytes of a list that are held before it is sent: about 14,000 quotes. A longer one goes out as it is made."""
+MAX_GATHERED: Final = 1_048_576
+"""Bytes of a list that are held before it is sent: about 3,500 quotes. A longer one goes out as it is made."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+CLOSING: Final[Headers] = ((b"connection", b"close"),)
+"""On a refusal that leaves a body unread."""
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
@@ -51,21 +44,21 @@ class ClientGone(Exception):
 
 
 class Request(Struct):
-    """One call. `path` is below the API's root, `target` the id in it, if any; `patience` is for its body."""
+    """One call. `path` is below the API's root, `target` the id in it, if any."""
 
     method: str
     path: str
     query: bytes
     headers: dict[bytes, bytes]
+    scope: Scope
     receive: Receive
-    patience: TimeLimit
     target: str = ""
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive, root: str, patience: TimeLimit) -> Request:
+    def of(cls, scope: Scope, receive: Receive, root: str) -> Request:
         """The request of an ASGI call below `root`. A base URL that was set with a slash at its end doubles it."""
         path = "/" + scope["path"][len(root) :].lstrip("/")
-        return cls(scope["method"], path, scope["query_string"], dict(scope["headers"]), receive, patience)
+        return cls(scope["method"], path, scope["query_string"], dict(scope["headers"]), scope, receive)
 
     def text(self, header: bytes) -> str | None:
         """A header's value (lowercase name), or None without it."""
@@ -79,35 +72,24 @@ class Request(Struct):
 
     async def body(self) -> bytes:
         """The whole body. Raises `ApiError` beyond the bounds, `ClientGone` when it will not arrive."""
-        announced = self.headers.get(b"content-length", b"0")
-        if not announced.isdigit() or len(announced) > MAX_LENGTH_DIGITS or int(announced) > MAX_BODY:
-            raise _too_large()
+        body = b""
         try:
-            with self.patience():
-                message = await self.receive()
-                body: bytes = message.get("body", b"")
-                while (
-                    message["type"] == "http.request" and message.get("more_body") and len(body) <= MAX_BODY
-                ):
-                    message = await self.receive()
-                    body += message.get("body", b"")
+            while (message := await self.receive())["type"] == "http.request":
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    return body
         except BodyTooLarge:
-            raise _too_large() from None
-        except TimeoutError:
-            words = f"The body did not arrive within {self.patience.seconds:.0f} seconds; nothing was done."
-            raise ApiError("body_late", words, {"body": [words]}, headers=_CLOSING) from None
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if len(body) > MAX_BODY:
-            raise _too_large()
-        return body
+            raise ApiError("body_too_large", TOO_LARGE, {"body": [TOO_LARGE]}, headers=CLOSING) from None
+        except BodyLate:
+            raise ApiError("body_late", LATE, {"body": [LATE]}, headers=CLOSING) from None
+        raise ClientGone
 
 
 class Reply(Protocol):
     """What a handler returns: it can write itself to the client."""
 
-    async def deliver(self, send: Send, extra: Headers) -> None:
-        """Send it, with `extra` headers."""
+    async def deliver(self, send: Send) -> None:
+        """Send it."""
         ...
 
 
@@ -121,7 +103,7 @@ class Answer(Struct, frozen=True):
     content_type: bytes = JSON
     lasts: bool = True
 
-    async def deliver(self, send: Send, extra: Headers) -> None:
+    async def deliver(self, send: Send) -> None:
         """Send it in one piece."""
         await send(
             {
@@ -131,7 +113,6 @@ class Answer(Struct, frozen=True):
                     (b"content-type", self.content_type),
                     (b"content-length", b"%d" % len(self.body)),
                     *self.headers,
-                    *extra,
                 ],
             }
         )
@@ -145,9 +126,9 @@ class Pieces:
     first: list[bytes]
     rest: AsyncIterator[bytes]
 
-    async def deliver(self, send: Send, extra: Headers) -> None:
+    async def deliver(self, send: Send) -> None:
         """Send piece after piece, waiting for a reader that is slower than we are."""
-        headers = [(b"content-type", JSON), *extra]
+        headers = [(b"content-type", JSON)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for piece in self.first:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -194,9 +175,6 @@ def read_object(body: bytes, kind: Any) -> Any:
         raise ApiError("body_unreadable", words, {"body": [words]}) from None
 
 
-_CLOSING: Final[Headers] = ((b"connection", b"close"),)
-
-
 @lru_cache(maxsize=1024)
 def _parameters(query: bytes) -> dict[str, str]:
     if len(query) > MAX_QUERY:
@@ -215,8 +193,3 @@ def _parameters(query: bytes) -> dict[str, str]:
     for name, value in pairs:
         found[name] = f"{found[name]},{value}" if name in found else value
     return found
-
-
-def _too_large() -> ApiError:
-    words = f"A body has at most {MAX_BODY} bytes."
-    return ApiError("body_too_large", words, {"body": [words]}, headers=_CLOSING)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from parallax.web.guard import MAX_BODY
+from parallax.web.security import MAX_BODY
 from tests.desk.scripted import ONE
 from tests.web.conftest import HOST, Browser, Play
 
@@ -23,7 +23,24 @@ def test_the_desk_answers_to_the_names_of_this_machine(surf: Play, host: str) ->
     surf(scenario)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.example", "[", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.nip.example",
+        "[",
+        "",
+        "evil@localhost",
+        "localhost/evil",
+        "localhost:evil",
+        "localhost.",
+        "localhost:",
+        "[::1",
+        "::1",
+        "localhost localhost",
+    ],
+)
 def test_the_desk_answers_to_no_other_name(surf: Play, host: str) -> None:
     async def scenario(browser: Browser) -> None:
         assert (await browser.get("/", Host=host)).status_code == 421
@@ -53,6 +70,52 @@ def test_another_site_gets_nothing_done(surf: Play, headers: dict[str, str]) -> 
 def test_its_own_pages_and_programs_get_things_done(surf: Play, headers: dict[str, str]) -> None:
     async def scenario(browser: Browser) -> None:
         assert (await browser.client.post(FORM, headers=headers)).status_code == 303
+
+    surf(scenario)
+
+
+@pytest.mark.parametrize("path", ["/", "/api/users", "/exchange/api/users", "/healthz"])
+def test_a_host_is_named_once(surf: Play, path: str) -> None:
+    async def scenario(browser: Browser) -> None:
+        for hosts in (
+            ("localhost", "evil.example"),
+            ("evil.example", "localhost"),
+            ("localhost", "localhost"),
+        ):
+            headers = [("Host", host) for host in hosts]
+            assert (await browser.client.get(path, headers=headers)).status_code == 421
+
+    surf(scenario)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/users", "/api/quotes", "/api/events", "/exchange/api/users", "/live", "/metrics"]
+)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Origin": "http://evil.example"},
+    ],
+)
+def test_another_site_reads_nothing(surf: Play, path: str, headers: dict[str, str]) -> None:
+    async def scenario(browser: Browser) -> None:
+        answer = await browser.client.get(path, headers=headers)
+        assert answer.status_code == 403
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+    surf(scenario)
+
+
+def test_another_site_may_link_to_pages(surf: Play) -> None:
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+    async def scenario(browser: Browser) -> None:
+        assert (await browser.client.get("/", headers=followed)).status_code == 200
+        assert (await browser.client.get("/api/docs", headers=followed)).status_code == 200
+        assert (await browser.client.get("/api/users", headers=followed)).status_code == 403
 
     surf(scenario)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -152,7 +153,12 @@ class Desk:
         return await self.http.post(f"{self.url}/u/{user}/quotes")
 
     async def order(self, quote: str, amount: str = "10.00", user: str = USERS[0]) -> httpx2.Response:
-        return await self.http.post(f"{self.url}/u/{user}/exchange/{quote}", data={"amount": amount})
+        """Order as a person would, who goes on where the desk asks whether another order is the same."""
+        address, form = f"{self.url}/u/{user}/exchange/{quote}", {"amount": amount}
+        answer = await self.http.post(address, data=form)
+        if asked := re.search(r'name="repeat" value="([^"]+)"', answer.text):
+            answer = await self.http.post(address, data={**form, "repeat": asked[1]})
+        return answer
 
 
 class Programs:

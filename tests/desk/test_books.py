@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from parallax.desk import books
+from parallax.desk.books import Books
 from parallax.desk.feed import MAX_WAITING, Feed, FeedClosed, SubscriberTooSlow, every_record
 from parallax.desk.registry import AlreadyLive, Registry
+from parallax.domain.entities import QUOTE_VALIDITY, Quote
 from parallax.domain.errors import QuoteExpired, QuoteTaken
-from parallax.domain.transitions import OrderState
+from parallax.domain.facts import OrdersResumed
+from parallax.domain.identity import QuoteId
+from parallax.domain.state import Change
+from parallax.domain.transitions import OrderState, QuoteState
+from parallax.ports.journal import Snapshot
 from tests.desk.conftest import World, usd
-from tests.desk.scripted import ONE
+from tests.desk.scripted import ONE, RATE, START
 
 Play = Callable[[Any], Any]
 
@@ -100,3 +107,32 @@ def test_a_feed_that_closes_ends_every_subscription(play: Play) -> None:
                 await news.next()
 
     play(scenario)
+
+
+def test_a_quote_that_is_used_is_not_counted_as_live() -> None:
+    books = Books()
+    books.load(Snapshot(quotes=[_quote(n, QuoteState.ACTIVE) for n in range(5)]))
+    assert books.live_count(START) == 5
+    for n, state in ((0, QuoteState.CLAIMED), (1, QuoteState.EXECUTED), (0, QuoteState.EXECUTED)):
+        books.put(Change(_FACT, quote=_quote(n, state)))
+    assert (books.live_count(START), books.young_count(START)) == (3, 5)
+    books.put(Change(_FACT, quote=_quote(0, QuoteState.ACTIVE)))
+    assert books.live_count(START) == 4
+    assert books.live_count(START + QUOTE_VALIDITY) == 0
+
+
+def test_the_quote_before_is_found_at_once_among_very_many_of_one_second() -> None:
+    books = Books()
+    quotes = [_quote(n, QuoteState.ACTIVE) for n in range(100_000)]
+    books.load(Snapshot(quotes=quotes))
+    began = time.perf_counter()
+    assert [books.quote_before(quote) for quote in quotes[50_000:51_000]] == quotes[49_999:50_999]
+    assert books.quote_before(quotes[0]) is None
+    assert time.perf_counter() - began < 0.5
+
+
+_FACT = OrdersResumed(START, "test")
+
+
+def _quote(number: int, state: QuoteState) -> Quote:
+    return Quote(QuoteId(f"q{number}"), RATE, START, state)

@@ -55,6 +55,9 @@ class Books:
         # The number tells quotes of one moment apart: venues write times to the second.
         self._quotes_by_time: list[tuple[datetime, int, QuoteId]] = []
         self._quotes_seen = 0
+        self._number_of: dict[QuoteId, int] = {}
+        self._used: list[tuple[datetime, QuoteId]] = []
+        """The quotes that an order holds or has used, by time."""
         self._orders_of: dict[UserId, dict[OrderId, None]] = {}
         self._open: dict[UserId, dict[OrderId, None]] = {}
         self._alike: dict[Content, deque[OrderId]] = {}
@@ -96,13 +99,16 @@ class Books:
             self._quotes_by_time, (since + timedelta(microseconds=1),)
         )
 
+    def live_count(self, venue_now: datetime) -> int:
+        """How many quotes an order can be placed on: still in time, and not held or used by one."""
+        since = venue_now - QUOTE_VALIDITY + timedelta(microseconds=1)
+        return self.young_count(venue_now) - (len(self._used) - bisect_left(self._used, (since,)))
+
     def quote_before(self, quote: Quote) -> Quote | None:
         """The quote that was created last before another."""
-        place = bisect_left(self._quotes_by_time, (quote.created_at,))
-        for created_at, _, quote_id in islice(self._quotes_by_time, place, None):
-            if quote_id == quote.id or created_at != quote.created_at:
-                break
-            place += 1
+        # Venues write times to the second, so a great many may be of one moment: the number finds its place at once.
+        number = self._number_of.get(quote.id, self._quotes_seen + 1)
+        place = bisect_left(self._quotes_by_time, (quote.created_at, number))
         return self.quotes.get(self._quotes_by_time[place - 1][2]) if place else None
 
     def orders_of(self, user_id: UserId) -> list[Order]:
@@ -180,8 +186,11 @@ class Books:
             self.quotes_ever += len(change.listed) or 1
         if (user := change.user) is not None:
             _upsert(self.users, user.id, user)
-        if (quote := change.quote) is not None and _upsert(self.quotes, quote.id, quote):
-            self._index_quote(quote)
+        if (quote := change.quote) is not None:
+            if _upsert(self.quotes, quote.id, quote):
+                self._index_quote(quote)
+            else:
+                self._note_use(quote, used=quote.state is not QuoteState.ACTIVE)
         for quote in change.listed:
             self.quotes.add(quote.id, quote)
             self._index_quote(quote)
@@ -237,16 +246,30 @@ class Books:
                 kept.append((created_at, number, quote_id))
             else:
                 self.quotes.retire(quote_id)
+                del self._number_of[quote_id]
         self._quotes_by_time[:surplus] = kept
+        self._used = [entry for entry in self._used if entry[1] in self.quotes]
 
     def _index_quote(self, quote: Quote) -> None:
         self._quotes_seen += 1
+        self._number_of[quote.id] = self._quotes_seen
         by_time, entry = self._quotes_by_time, (quote.created_at, self._quotes_seen, quote.id)
         if not by_time or by_time[-1] < entry:
             by_time.append(entry)  # as nearly always
         else:
             near = max(0, len(by_time) - NEAR)
             insort(by_time, entry, near if by_time[near] < entry else 0)
+        if quote.state is not QuoteState.ACTIVE:
+            self._note_use(quote, used=True)
+
+    def _note_use(self, quote: Quote, *, used: bool) -> None:
+        entry = (quote.created_at, quote.id)
+        place = bisect_left(self._used, entry)
+        noted = place < len(self._used) and self._used[place] == entry
+        if used and not noted:
+            self._used.insert(place, entry)
+        elif noted and not used:
+            del self._used[place]
 
     def _index_order(self, order: Order) -> None:
         known = self._orders_of.setdefault(order.user_id, {})

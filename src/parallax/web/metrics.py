@@ -30,8 +30,8 @@ class DeskCollector(Collector):
             ("open_orders", "Orders that are pending or unknown.", status.open_orders),
             (
                 "live_quotes",
-                "Quotes whose time has not run out.",
-                desk.books.young_count(desk.venue_now()),
+                "Quotes that an order can be placed on.",
+                desk.books.live_count(desk.venue_now()),
             ),
             ("known_quotes", "Quotes kept in memory.", len(desk.books.quotes)),
             ("known_orders", "Orders kept in memory.", len(desk.books.orders)),

@@ -118,7 +118,7 @@ async def _fields(site: Site, offset: int = 0, *, resolved: bool = False) -> dic
         "now": desk.now(),
         "started_at": desk.started_at,
         "position": desk.position,
-        "quotes_in_time": desk.books.young_count(desk.venue_now()),
+        "quotes_in_time": desk.books.live_count(desk.venue_now()),
         "quotes_held": len(desk.books.quotes),
         "orders_held": len(desk.books.orders),
         "orders_read": desk.any_orders_read,

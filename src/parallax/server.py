@@ -1,8 +1,8 @@
 """Serving: one process, one loop, the desk behind its HTTP server; and a stop that loses nothing.
 
-On SIGTERM or SIGINT the desk takes nothing new at once, open event streams end, requests and orders under way get
-their answers, and everything is over within ten seconds. A second signal ends the waiting: orders without an answer
-are unknown then, and looked for after the next start.
+On SIGTERM, SIGINT or SIGHUP the desk takes nothing new at once, open event streams end, requests and orders under way
+get their answers, and everything is over within ten seconds. A second signal ends the waiting: orders without an
+answer are unknown then, and looked for after the next start.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from parallax.web.streams import MAX_STREAMS
 ANSWER_SECONDS: Final = 6
 """How long requests under way may take once the desk stops; then their connections are closed. Orders may take
 `DRAIN` seconds in all, whoever asked for them."""
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What stops a desk: a person, a service manager, a terminal that is closed."""
 
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted."""
@@ -75,7 +78,7 @@ def _tune_interpreter() -> None:
 
 
 async def serve(settings: Settings, listening: socket.socket, *, in_memory: bool = False) -> None:
-    """Serve on a listening socket until SIGTERM or SIGINT. Raises as `run` does."""
+    """Serve on a listening socket until told to stop by a signal. Raises as `run` does."""
     stop = Stop()
     with stop.on_signals():
         async with open_desk(settings, in_memory=in_memory, last_wait=stop.last_wait) as opened:
@@ -179,7 +182,7 @@ class Stop:
         self._server: HttpServer | None = None
 
     def on_signals(self) -> AbstractContextManager[None]:
-        """Listen to SIGINT and SIGTERM while in this context."""
+        """Listen to what stops a desk while in this context."""
         return _Listening(self._signalled)
 
     def tell(self, desk: Desk, server: HttpServer) -> None:
@@ -218,9 +221,9 @@ class _Listening:
         self._signalled = signalled
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import io
+import ipaddress
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -23,6 +26,11 @@ SANDBOX_JOURNAL: Final = Path("sandbox.journal")
 MAX_FILE: Final = 65_536
 """Bytes of the settings file that are read: it has a dozen lines."""
 
+MAX_KEY: Final = 4_096
+"""Characters of a key that is read from a file."""
+
+OTHERS: Final = 0o077
+"""The bits of a file's mode that let the group or others at it."""
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _ORIGIN: Final = re.compile(rf"https?://{_HOST_NAME.pattern}(:[0-9]{{1,5}})?")
@@ -44,6 +52,8 @@ class Settings(BaseSettings):
 
     api_key: SecretStr | None = None
     """The exchange's key. Without one the sandbox is used."""
+    api_key_file: Path | None = None
+    """A file that holds the exchange's key, instead of `api_key`."""
     api_url: str | None = None
     """The exchange's base URL, ending in `/api`."""
     host: str = "127.0.0.1"
@@ -73,6 +83,19 @@ class Settings(BaseSettings):
         given = cast("dict[str, object]", values)
         return {key: value for key, value in given.items() if not isinstance(value, str) or value.strip()}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _key_from_file(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, object]", values)
+        named = given.get("api_key_file")
+        if not named or (isinstance(named, str) and not named.strip()):
+            return given
+        if isinstance(key := given.get("api_key"), SecretStr) or (isinstance(key, str) and key.strip()):
+            raise ValueError("API_KEY and API_KEY_FILE are both set; keep one")
+        return given | {"api_key": _key_in(Path(str(named).strip()))}
+
     @field_validator("api_url", "host", mode="before")
     @classmethod
     def _trimmed(cls, value: object) -> object:
@@ -93,7 +116,7 @@ class Settings(BaseSettings):
     def _base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        plain = False
+        plain, parts = False, None
         try:
             parts = urlsplit(value)
             plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -102,6 +125,8 @@ class Settings(BaseSettings):
             pass
         if not plain or not value.isprintable() or " " in value:
             raise ValueError("must be a plain http or https address, like https://exchange.example/api")
+        if parts is not None and parts.scheme == "http" and not _on_loopback(parts.hostname or ""):
+            raise ValueError("would send the key in clear: use https, or http to this machine alone")
         return value.rstrip("/")
 
     @field_validator("parallax_allowed_origins", "parallax_allowed_hosts", mode="before")
@@ -173,10 +198,35 @@ def load(**overrides: object) -> Settings:
         raise SettingsInvalid(f"{name}: {words}" if name else words) from None
 
 
+def _on_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _key_in(path: Path) -> str:
+    """The key in a file of its own. Raises `ValueError`, never with what the file holds."""
+    try:
+        with path.open(encoding="ascii") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            key = file.read(MAX_KEY + 1).strip() if stat.S_ISREG(mode) else ""
+    except OSError as error:
+        raise ValueError(f"API_KEY_FILE: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"API_KEY_FILE: {path} holds a character that no key has") from None
+    if not key or len(key) > MAX_KEY:
+        raise ValueError(f"API_KEY_FILE: {path} is not a file with one key in it")
+    if mode & OTHERS:
+        raise ValueError(f"API_KEY_FILE: others may read {path}: chmod 600 {path}")
+    return key
+
+
 def _check_file(path: Path) -> None:
-    """Refuse a settings file that would be read only in part, or not at all."""
+    """Refuse a settings file that would be read only in part, or not at all, or whose key others may read."""
     try:
         with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
             text = file.read(MAX_FILE + 1)
     except FileNotFoundError:
         return
@@ -192,3 +242,5 @@ def _check_file(path: Path) -> None:
             raise SettingsInvalid(
                 f"{path} cannot be read in line {binding.original.line}: lines are NAME=value"
             )
+        if (binding.key or "").upper() == "API_KEY" and (binding.value or "").strip() and mode & OTHERS:
+            raise SettingsInvalid(f"{path} holds API_KEY and others may read it: chmod 600 {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -150,3 +151,15 @@ def test_a_file_that_is_no_journal_stops_the_start_and_is_left_as_it_is(
     assert ran.status == 2
     assert "is not a journal" in ran.one_line
     assert other.read_bytes() == before
+
+
+def test_a_letter_that_the_encoding_lacks_costs_that_letter_alone() -> None:
+    words = "from parallax import cli; cli._have_streams(); cli.say('Zo\u00eb \u65e5\u672c')"
+    for encoding, shown in (("ascii", b"Zo? ??\n"), ("latin-1", b"Zo\xeb ??\n")):
+        ran = subprocess.run(
+            [sys.executable, "-c", words],
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+        )
+        assert (ran.returncode, ran.stdout) == (0, shown)

@@ -16,8 +16,9 @@ ENTRIES = re.findall(
 KEY, URL = "key-of-mine-1234", "https://exchange.example/api"
 
 
-def file(text: str | bytes) -> None:
-    Path(SETTINGS_FILE).write_bytes(text if isinstance(text, bytes) else text.encode())
+def file(text: str | bytes, name: str = SETTINGS_FILE, mode: int = 0o600) -> None:
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    Path(name).chmod(mode)
 
 
 def test_without_anything_it_is_the_sandbox_on_this_machine_alone() -> None:
@@ -95,6 +96,10 @@ def test_an_empty_variable_takes_back_what_the_file_says(monkeypatch: pytest.Mon
         ("API_URL", "https://exchange.example:port/api"),
         ("API_URL", "https://[exchange/api"),
         ("API_URL", "https:///api"),
+        ("API_URL", "http://exchange.example/api"),
+        ("API_URL", "http://192.0.2.1/api"),
+        ("API_URL", "http://127.0.0.1.example/api"),
+        ("API_URL", "http://[2001:db8::1]/api"),
         ("API_KEY", "half a k\u00e9y"),
         ("API_KEY", "line\nbreak"),
         ("PARALLAX_CALLS_PER_SECOND", "0"),
@@ -155,6 +160,58 @@ def test_a_settings_file_that_is_a_directory_is_refused() -> None:
     Path(SETTINGS_FILE).mkdir()
     with pytest.raises(SettingsInvalid, match=r"dev\.local\.env cannot be read: Is a directory"):
         load()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "[::1]"])
+def test_a_key_goes_in_clear_to_this_machine_alone(host: str) -> None:
+    assert load(api_key=KEY, api_url=f"http://{host}:4001/api").api_url == f"http://{host}:4001/api"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_file_with_a_key_that_others_may_read_is_refused(mode: int) -> None:
+    file(f"API_KEY={KEY}\nAPI_URL={URL}\n", mode=mode)
+    with pytest.raises(SettingsInvalid, match=r"others may read it: chmod 600") as refused:
+        load()
+    assert KEY not in str(refused.value)
+    file(f"API_KEY_FILE=key\nAPI_URL={URL}\n", mode=mode)  # no secret: others may read it
+    file(KEY, "key", mode)
+    with pytest.raises(SettingsInvalid, match=r"API_KEY_FILE: others may read key: chmod 600"):
+        load()
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
+def test_a_key_may_be_in_a_file_of_its_own(end: str) -> None:
+    file(f"API_KEY_FILE=key\nAPI_URL={URL}\n")
+    file(KEY + end, "key")
+    key = load().api_key
+    assert key is not None
+    assert key.get_secret_value() == KEY
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "not a file with one key"),
+        ("x" * 5_000, "not a file with one key"),
+        (b"\xff", "holds a character that no key has"),
+        ("two\nlines", "holds a character that no key has"),
+    ],
+)
+def test_a_key_file_without_one_key_is_refused(text: str | bytes | None, words: str) -> None:
+    file(f"API_KEY_FILE=key\nAPI_URL={URL}\n")
+    if text is not None:
+        file(text, "key")
+    with pytest.raises(SettingsInvalid, match=f"API_KEY.*{words}") as refused:
+        load()
+    assert "lines" not in str(refused.value)
+
+
+def test_a_key_and_a_key_file_are_refused_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    file(KEY, "key")
+    monkeypatch.setenv("API_KEY_FILE", "key")
+    with pytest.raises(SettingsInvalid, match="both set"):
+        load(api_key=KEY, api_url=URL)
 
 
 def test_the_key_is_in_nothing_that_is_shown() -> None:

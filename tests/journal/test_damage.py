@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -150,3 +151,15 @@ def test_an_empty_file_beside_a_log_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "j-wal").write_bytes(b"something")
     with pytest.raises(JournalFailed, match="empty, but its write-ahead log is not"):
         asyncio.run(everything(tmp_path / "j"))
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x27, 0x7F, 0xBB, 0xFF])
+def test_a_changed_byte_of_the_schema_is_one_sentence(sound: Path, tmp_path: Path, byte: int) -> None:
+    whole = sound.read_bytes()
+    at = whole.find(b"seal INTEGER NOT NULL")
+    for offset in range(0, 22, 3):
+        path = tmp_path / f"{offset}.db"
+        path.write_bytes(whole[: at + offset] + bytes([byte]) + whole[at + offset + 1 :])
+        for work in (maintenance.verify, maintenance.stats, lambda path: list(maintenance.export(path))):
+            with suppress(JournalFailed):
+                work(path)

@@ -167,6 +167,23 @@ def test_a_backup_is_verified_and_never_overwrites(journal: Path, tmp_path: Path
         maintenance.backup(journal, tmp_path / "copy")
 
 
+def test_a_backup_follows_no_link_and_is_for_its_owner_alone(journal: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o644)
+    (tmp_path / "copy.partial").symlink_to(victim)
+    maintenance.backup(journal, tmp_path / "copy")
+    (tmp_path / "left.partial").touch(0o666)
+    maintenance.backup(journal, tmp_path / "left")
+    assert victim.read_text() == "precious"
+    for name in ("copy", "left"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    with pytest.raises(JournalFailed, match="never overwrites"):
+        maintenance.backup(journal, tmp_path / "nowhere")
+    assert not (tmp_path / "absent").exists()
+
+
 def test_a_backup_of_a_damaged_journal_is_not_kept(journal: Path, tmp_path: Path) -> None:
     tamper(journal, "UPDATE orders SET amount = '9' WHERE id = 'order-001'")
     with pytest.raises(JournalFailed, match="did not verify and was dropped"):

@@ -161,7 +161,7 @@ async def test_a_bad_amount_never_leaves_the_desk(programs: Programs) -> None:
     assert "QuoteIssued" in kinds
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_stop_ends_open_streams_and_itself(programs: Programs, number: signal.Signals) -> None:
     desk = await programs.desk(None)
     streams = [await open_stream(desk) for _ in range(5)]

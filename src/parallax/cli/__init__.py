@@ -119,10 +119,14 @@ def say(words: str) -> None:
 
 
 def _have_streams() -> None:
-    """A command that was started without somewhere to write to (`>&-`) does what it does, and says it to nobody."""
+    """A command that was started without somewhere to write to (`>&-`) does what it does, and says it to nobody. A
+    letter that the encoding lacks is replaced."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - until the end, and quick
+    # Not where it was replaced by something else; standard error needs no help.
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(errors="replace")
 
 
 def _speak_to_nobody() -> None:

@@ -43,10 +43,12 @@ def write(target: Path, fill: Callable[[Store], None]) -> None:
 @contextmanager
 def _begun(target: Path) -> Generator[Path]:
     partial = _partial(target)
-    if target.exists():
+    if os.path.lexists(target):
         raise CopyFailed(f"{target} exists already; a backup never overwrites.")
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
+        with suppress(FileNotFoundError):
+            partial.unlink()  # what a killed backup left, or a link: never what it leads to
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
         yield partial
     except (sqlite3.Error, OSError, JournalFailed) as error:
         with suppress(OSError):

@@ -90,7 +90,7 @@ def described(error: Exception, path: Path) -> JournalFailed:
     match error:
         case JournalFailed():
             return error
-        case Damaged():
+        case Damaged() | UnicodeError():
             return damaged(path, error)
         case DoesNotFollow():
             return contradicted(path, error)
@@ -141,8 +141,8 @@ def _holder(path: Path) -> int | None:
     return pid
 
 
-FAILURES: Final = (sqlite3.Error, Damaged, DoesNotFollow, Unsuitable, OSError)
-"""What SQLite, the file system and damaged rows raise."""
+FAILURES: Final = (sqlite3.Error, Damaged, DoesNotFollow, Unsuitable, OSError, UnicodeError)
+"""What SQLite, the file system and damaged rows raise; and Python, for an error of SQLite that quotes damaged text."""
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def export(path: Path) -> Iterator[bytes]:
 
 
 def backup(path: Path, target: Path) -> Copy:
-    """Copy a journal to a new file and verify the copy. Never overwrites. A running desk makes its own backups:
+    """Copy a journal to a new file and verify the copy. Never overwrites. For one that is open in a program,
     see `Journal.backup`."""
     with closing(Store.open(path, create=False)) as store:
         copies.copy(store, target.absolute(), between=lambda: None)

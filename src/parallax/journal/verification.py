@@ -86,7 +86,7 @@ def verify(path: Path, anchor: Anchor | None = None) -> Verification:
             except rows.UNREADABLE as error:
                 chain.problem = f"what it holds cannot be read ({type(error).__name__}: {error})"
     except JournalFailed as failed:
-        if isinstance(failed.__cause__, Damaged) or _is_damage(failed.__cause__):
+        if isinstance(failed.__cause__, Damaged | UnicodeError) or _is_damage(failed.__cause__):
             return Verification(path, 0, GENESIS, str(failed.__cause__))
         raise
     return Verification(path, chain.position, chain.head, chain.problem, chain.broken_at)

@@ -88,21 +88,21 @@ async def serve(
     ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve `app` until `stop` is set, or SIGINT or SIGTERM arrives; then end calls under way and return.
+    """Serve `app` until `stop` is set, or SIGINT, SIGTERM or SIGHUP arrives; then end calls under way and return.
 
     `ready` is called with the base URL once calls are answered. Raises as `running_sandbox` does.
     """
     stop = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running_sandbox(app, host=host, port=port, sock=sock) as url:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         try:
             if ready is not None:
                 ready(url)
             await stop.wait()
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
 

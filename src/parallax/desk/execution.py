@@ -19,6 +19,7 @@ from parallax.desk.ledger import Ledger
 from parallax.desk.supervision import Supervisor
 from parallax.domain.entities import Order, Quote
 from parallax.domain.errors import (
+    AmountInvalid,
     DeskError,
     DeskPaused,
     DeskStopping,
@@ -140,6 +141,12 @@ class Execution:
             raise
         if unless_duplicate and (others := self.possible_duplicates(user_id, amount)):
             raise PossibleDuplicate(others[0].id)
+        result = quote.rate.convert(amount)
+        if not result.amount:
+            raise AmountInvalid(
+                "buys_nothing",
+                f"At this rate {amount} buys {result}: nothing. Nothing was sent. Enter a larger amount.",
+            )
         order_id = order_id or OrderId(self._new_id())
         written = self._ledger.record(
             OrderClaimed(
@@ -149,7 +156,7 @@ class Execution:
                 user_id,
                 amount.wire,
                 amount.currency.code,
-                quote.rate.convert(amount).wire,
+                result.wire,
                 quote.expires_at,
                 by,
             )

@@ -52,7 +52,10 @@ class Currency(Struct, frozen=True):
         return self.code
 
 
-NO_CURRENCY: Final = Currency("XXX", 18)
+NO_MINOR_UNIT: Final = 18
+"""The `digits` of a currency that has no minor unit, like gold (XAU): its amounts are never rounded."""
+
+NO_CURRENCY: Final = Currency("XXX", NO_MINOR_UNIT)
 """ISO 4217's code for "no currency": an order adopted from a venue that no longer lists its quote."""
 
 
@@ -66,7 +69,7 @@ def currency(code: str) -> Currency:
         entry = iso4217.Currency(upper)
     except ValueError:
         raise CurrencyUnknown(code) from None
-    return Currency(upper, entry.exponent or 0)
+    return Currency(upper, NO_MINOR_UNIT if entry.exponent is None else entry.exponent)
 
 
 class Money(Struct, frozen=True):
@@ -87,7 +90,7 @@ class Money(Struct, frozen=True):
     @property
     def rounded(self) -> Money:
         """This amount in the currency's minor units; the one rounding rule of the desk: half away from zero."""
-        if self.currency is NO_CURRENCY:
+        if self.currency.digits == NO_MINOR_UNIT:
             return self
         return Money(self.amount.quantize(self.currency.unit, ROUND_HALF_UP, _EXACT), self.currency)
 

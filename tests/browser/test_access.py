@@ -67,11 +67,13 @@ def test_the_theme_is_chosen_and_remembered(people: People, practice: str) -> No
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
 
 
-def test_times_are_the_viewers_with_utc_beside_them(people: People, practice: str) -> None:
+def test_times_are_the_viewers_and_amounts_are_written_as_they_are_read(
+    people: People, practice: str
+) -> None:
     page = people.window(timezone_id="Asia/Manila", locale="de-DE")
     visit(page, f"{practice}/u/{ONE}/exchange")
     place(page, "1234.5")
-    expect(page.locator("#order-title")).to_contain_text("1.234,50")
+    expect(page.locator("#order-title")).to_contain_text("1,234.50 USD")
     placed = page.locator("dl local-time").first
     utc = placed.get_attribute("title")
     assert utc

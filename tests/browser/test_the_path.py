@@ -40,8 +40,8 @@ def test_two_people_trade_for_two_users_at_once_and_each_sees_the_right_things(
 
     expect(one.locator("#order")).to_have_class(re.compile("is-completed"))
     expect(two.locator("#order")).to_have_class(re.compile("is-completed"))
-    expect(one.locator("#order-title")).to_contain_text("1.08USD")
-    expect(two.locator("#order-title")).to_contain_text("2,500.00USD")
+    expect(one.locator("#order-title")).to_contain_text("1.08 USD")
+    expect(two.locator("#order-title")).to_contain_text("2,500.00 USD")
     expect(one.locator(".timeline")).to_contain_text("Completed")
 
     visit(one, f"{desk}/u/{ONE}/orders")

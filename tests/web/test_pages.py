@@ -146,7 +146,10 @@ def test_a_second_order_on_a_quote_is_told_who_has_it_and_where(surf: Play) -> N
         )
         assert second.status_code == 409
         assert "A page (tab tabone) is ordering on this quote" in second.text
-        assert f"/u/{ONE}/orders/{order}" in second.text
+        assert "another user's order" in second.text
+        assert f"/u/{ONE}/" not in second.text
+        own = await browser.get(f"/u/{ONE}/exchange/{quote}")
+        assert f"/u/{ONE}/orders/{order}" in own.text
         await asyncio.sleep(1)
         assert len(browser.venue.sent) == 1
 

@@ -101,7 +101,9 @@ class ExchangeTopic:
             if isinstance(record.fact, QuoteIssued):
                 parts.append(partial("rate-chart", views.rate_chart(site), "outerMorph"))
             else:
-                parts.append(partial(f"ticket-{quote.id}", views.ticket_fate(site, quote), "innerMorph"))
+                parts.append(
+                    partial(f"ticket-{quote.id}", views.ticket_fate(site, quote, self._user_id), "innerMorph")
+                )
         parts += [
             partial("recent-orders", views.recent_row(site, order), "upsert")
             for order in orders_of(site, change)

@@ -76,9 +76,9 @@ def rates(site: Site) -> Chart | None:
     return chart_of(site.desk.books.newest_quotes(CHARTED))
 
 
-def ticket_fate(site: Site, quote: Quote) -> str:
+def ticket_fate(site: Site, quote: Quote, user_id: UserId) -> str:
     """What has become of the quote of an open ticket; empty while it is free."""
-    return site.fragment("ticket.html", "fate", {"line": quote_line(site, quote)})
+    return site.fragment("ticket.html", "fate", {"line": quote_line(site, quote), "user_id": user_id})
 
 
 def user_row(site: Site, user: User) -> str:

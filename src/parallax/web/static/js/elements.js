@@ -1,4 +1,4 @@
-// <time-left>, <local-time> and <local-amount>: small elements that rewrite what the server wrote, for the viewer.
+// <time-left> and <local-time>: small elements that rewrite what the server wrote, for the viewer.
 // One ticker serves all; only what can be seen is written to. Their children are theirs: morphs leave them alone.
 
 import { venueNow } from "./clock.js";
@@ -8,7 +8,6 @@ const time = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit
 const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "always", style: "short" });
-const numbers = new Map();
 
 const SOON = 60_000; // the last minute is amber
 const LAST = 15_000; // and the last seconds are red
@@ -124,30 +123,6 @@ function ago(at) {
   return relative.format(-Math.floor(seconds / 86_400), "day");
 }
 
-class LocalAmount extends HTMLElement {
-  static observedAttributes = ["value"];
-
-  connectedCallback() {
-    this.write();
-  }
-
-  attributeChangedCallback() {
-    if (this.isConnected) this.write();
-  }
-
-  write() {
-    const value = this.getAttribute("value");
-    const digits = value.split(".")[1]?.length ?? 0;
-    let format = numbers.get(digits);
-    if (!format) {
-      format = new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
-      numbers.set(digits, format);
-    }
-    // A string, not a number: the browser then formats every digit exactly.
-    write(this, format.format(value));
-  }
-}
-
 const seen = new IntersectionObserver((entries) => {
   const now = venueNow();
   for (const { target, isIntersecting } of entries) {
@@ -176,6 +151,5 @@ export function beat() {
 
 customElements.define("time-left", TimeLeft);
 customElements.define("local-time", LocalTime);
-customElements.define("local-amount", LocalAmount);
 document.addEventListener("visibilitychange", beat);
 beat();

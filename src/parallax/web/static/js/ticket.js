@@ -25,16 +25,12 @@ function read(form, side, text) {
   const { rate, from, fromDigits, to, toDigits } = terms(form);
   if (side === "send") {
     const sent = parseAmount(text, from, fromDigits);
-    return { sent, sends: text, received: convert(sent, rate, toDigits) };
+    return { sent, received: convert(sent, rate, toDigits) };
   }
   const wanted = parseAmount(text, to, toDigits);
   const sent = amountFor(wanted, rate, fromDigits, toDigits);
   parseAmount(plain(sent), from, fromDigits);
   return { sent, wanted, received: convert(sent, rate, toDigits) };
-}
-
-function wire(side, text, sent) {
-  return side === "send" ? text.trim().replace(/[, \u00a0\u202f]/g, "") : plain(sent);
 }
 
 function update(form, side) {
@@ -60,7 +56,7 @@ function update(form, side) {
   own.toggleAttribute("aria-invalid", Boolean(words));
   if (words) own.setAttribute("aria-invalid", "true");
   other.value = result ? plain(side === "send" ? result.received : result.sent) : "";
-  const amount = result ? wire(side, own.value, result.sent) : "…";
+  const amount = result ? plain(result.sent) : "…";
   form.querySelector("#request").textContent =
     `POST /orders {"quote_id":"${form.dataset.quote}","user_id":"${form.dataset.user}","from_amount":"${amount}"}`;
   const { from, to, toDigits } = form.dataset;
@@ -71,17 +67,17 @@ function update(form, side) {
   button(form, result);
 }
 
-/** Plain digits, grouped as the viewer groups them; every digit stays, as the browser is given a string. */
+/** Plain digits with thousands grouped, in the one form that the fields read. */
 function grouped(value) {
-  const digits = { minimumFractionDigits: value.scale, maximumFractionDigits: value.scale };
-  return new Intl.NumberFormat(navigator.languages, digits).format(plain(value));
+  const [whole, ...fraction] = plain(value).split(".");
+  return [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...fraction].join(".");
 }
 
 function button(form, result) {
   const words = form.querySelector("[data-words]");
   if (!words) return;
   const { from, to } = form.dataset;
-  words.textContent = result ? `Send ${grouped(result.sent)} ${from} for ${grouped(result.received)} ${to}` : "Place order";
+  words.textContent = result ? `Send ${grouped(result.sent)}\u00a0${from} for ${grouped(result.received)}\u00a0${to}` : "Place order";
 }
 
 document.addEventListener("input", (event) => {

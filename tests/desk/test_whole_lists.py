@@ -71,6 +71,7 @@ async def lost(world: World, desk: Desk) -> Order:
         (3, lambda rows: [], "which has settled"),
         (10, list, "10 rows may be a full page"),
         (25, list, "25 rows may be a full page"),
+        (9, lambda rows: [*rows, rows[0]], "10 rows may be a full page"),
     ],
 )
 def test_a_list_that_may_not_be_whole_proves_no_absence_and_says_why(

@@ -249,7 +249,7 @@ class Readings:
         missing = next((order for order in settled if order.venue_order_id not in newest), None)
         if missing is not None:
             doubts.append(f"it does not show order {missing.id}, which has settled")
-        count = len(newest)
+        count = len(listed)
         if not doubts and count == self._longest >= SMALLEST_PAGE and not (count % 10 and count % 25):
             doubts.append(f"{count} rows may be a full page")
         return newest, "; ".join(doubts)

@@ -64,7 +64,7 @@ def test_a_ticket_that_is_open_over_a_restart_hears_that_its_quote_was_used(
     with program(tmp_path, "desk      ", "serve", **settings):
         fields = {"quote_id": quote, "user_id": TWO, "from_amount": "20"}
         assert httpx2.post(f"{address}/api/orders", json=fields).status_code == 201
-        expect(page.locator(".fate")).to_contain_text("The API")
+        expect(page.locator(".fate.taken")).to_contain_text("The API")
         expect(page.locator("[data-confirm]")).to_be_hidden()
         expect(page.get_by_label("You send")).to_have_value("12")
 
@@ -130,7 +130,7 @@ def test_a_list_that_could_not_be_read_says_so_until_it_can(
         exchange.fault("status", status=503, on="orders")
         page = people.window(f"http://localhost:{port}/u/{ONE}/orders")
         page.evaluate("window.sameDocument = true")
-        expect(page.locator(".age.stale")).to_contain_text("Orders could not be read")
+        expect(page.locator(".age.stale")).to_contain_text("Orders have not been read from the exchange yet")
         exchange.calm()
         expect(page.locator(".age.stale")).to_have_count(0, timeout=45_000)
         assert page.evaluate("window.sameDocument")

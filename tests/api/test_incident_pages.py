@@ -13,7 +13,8 @@ async def test_incidents_are_paged(world: World) -> None:
         IncidentRaised(now, IncidentId(f"i{n}"), IncidentKind.ORDER_VANISHED, "Gone.") for n in range(250)
     ]
     await world.desk._ledger.record(*raised)
-    first = await world.call("GET", "/api/incidents")
+    assert len((await world.call("GET", "/api/incidents")).data) == 250
+    first = await world.call("GET", "/api/incidents?limit=100")
     assert [one["id"] for one in first.data] == [f"i{n}" for n in range(249, 149, -1)]
     assert first.json["meta"]["total"] == 250
     following = first.json["meta"]["next"]

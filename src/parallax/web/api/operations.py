@@ -366,7 +366,8 @@ OPERATIONS: Final = (
         "listIncidents",
         "desk",
         "List incidents",
-        "Contradictions that a person must look at, newest first.",
+        "Contradictions that a person must look at, newest first. Without `limit` and `cursor` all of them, 10,000 at"
+        " most.",
         (Success(200, "The incidents.", models.Incident, [examples.INCIDENT], many=True, paged=True),),
         (
             Parameter("resolved", "query", "`true`: also those that were resolved.", FLAG, "true"),

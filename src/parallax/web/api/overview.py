@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from itertools import dropwhile, islice
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,9 @@ from parallax.web.api.models import Instant, instant
 from parallax.web.api.paging import DEFAULT_LIMIT, MAX_LIMIT, flag, whole
 from parallax.web.api.wire import Answer, Reply, Request, enveloped, read_object
 from parallax.web.ports import OperationsView
+
+MAX_INCIDENTS: Final = 10_000
+"""Incidents of a list that is asked for without parameters, about 4 MB; `meta.next` says where it goes on."""
 
 
 class Duty(msgspec.Struct, frozen=True):
@@ -129,11 +132,12 @@ class Overview:
         return Answer(200, enveloped(status))
 
     async def incidents(self, request: Request) -> Reply:
-        """Open incidents, newest first, in pages; resolved ones too, on request. A page's cursor is its last incident:
-        one that is resolved between two pages moves nothing."""
+        """Open incidents, newest first, whole or in pages; resolved ones too, on request. A cursor is the last incident
+        of a page: one that is resolved between two pages moves nothing."""
         asked, books = request.parameters, self._desk.books
         resolved = "resolved" in asked and flag("resolved", asked["resolved"])
-        limit = whole("limit", asked["limit"], 1, MAX_LIMIT) if "limit" in asked else DEFAULT_LIMIT
+        usual = DEFAULT_LIMIT if "cursor" in asked else MAX_INCIDENTS
+        limit = whole("limit", asked["limit"], 1, MAX_LIMIT) if "limit" in asked else usual
         after = asked.get("cursor")
         behind = books.incidents.newest()
         if after is not None and books.incident(IncidentId(after)) is not None:
